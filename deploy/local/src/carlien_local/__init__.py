@@ -1,0 +1,1 @@
+"""The whole carlien stack on one machine, from native processes."""

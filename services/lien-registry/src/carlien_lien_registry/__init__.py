@@ -1,0 +1,1 @@
+"""Who holds which lien on a car: registry on a Hyperledger Fabric consortium ledger."""

@@ -1,0 +1,1 @@
+"""What a loan on a car costs: quote, rate caps, risk matrix, collateral watch."""

@@ -1,0 +1,1 @@
+"""How a car is really used: device gateway, positions, behaviour, alerts."""

@@ -1,0 +1,1 @@
+"""What a car is worth: appraisal, residual value, market index."""

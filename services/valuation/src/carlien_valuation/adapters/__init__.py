@@ -1,0 +1,1 @@
+"""PostgreSQL, Kafka and TensorFlow behind the protocols of `service`."""

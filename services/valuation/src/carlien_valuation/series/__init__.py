@@ -1,0 +1,1 @@
+"""Monthly series: panels, indices, residual curves, batteries."""

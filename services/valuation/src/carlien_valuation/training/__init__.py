@@ -1,0 +1,1 @@
+"""From listings to a model directory: encodings, learners, stacking, calibration, scores."""

@@ -5,7 +5,7 @@ import warnings
 
 from carlien.pricing.v1 import collateral_watch_service_pb2 as carlien_dot_pricing_dot_v1_dot_collateral__watch__service__pb2
 
-GRPC_GENERATED_VERSION = '1.82.3'
+GRPC_GENERATED_VERSION = '1.81.1'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 

@@ -5,7 +5,7 @@ import warnings
 
 from carlien.telematics.v1 import data_consent_service_pb2 as carlien_dot_telematics_dot_v1_dot_data__consent__service__pb2
 
-GRPC_GENERATED_VERSION = '1.82.3'
+GRPC_GENERATED_VERSION = '1.81.1'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 

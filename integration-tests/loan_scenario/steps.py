@@ -191,9 +191,7 @@ class Loan:
                 term_months=_TERM_MONTHS,
                 repayment_method=quote_pb2.REPAYMENT_METHOD_EQUAL_PAYMENT,
                 fees=[
-                    quote_pb2.Fee(
-                        kind="GPS", amount=money_pb2.Money(currency_code="CNY", units=300), timing=quote_pb2.FEE_TIMING_UPFRONT
-                    )
+                    quote_pb2.Fee(kind="GPS", amount=money_pb2.Money(currency_code="CNY", units=300), timing=quote_pb2.FEE_TIMING_UPFRONT)
                 ],
                 lender_type=quote_pb2.LENDER_TYPE_MICRO_LOAN,
                 product_type=quote_pb2.PRODUCT_TYPE_OWNER,
@@ -373,7 +371,9 @@ class Loan:
             return {topic: len({event.ce_id for event in events}) for topic, events in found.items()}
 
         self.events = await eventually(
-            ask, lambda got: all(got.get(t, 0) >= n for t, n in expected.items()) and got.get("carlien.pricing.watch.v1", 0) >= 3, "all events"
+            ask,
+            lambda got: all(got.get(t, 0) >= n for t, n in expected.items()) and got.get("carlien.pricing.watch.v1", 0) >= 3,
+            "all events",
         )
         for topic, number in expected.items():
             expect(self.events[topic] == number, f"{topic} has {self.events[topic]} events, expected {number}")

@@ -83,7 +83,9 @@ def main() -> int:
         console.print(f"\nreport: {arguments.report}")
     complete = len(outcomes) == len(STEPS) and all(outcome.ok for outcome in outcomes)
     if complete:
-        console.print(f"[green]the loan ran from search to discharge in {report['total_s']} s[/green]; the lien took {report['lien_register_s']} s\n")
+        console.print(
+            f"[green]the loan ran from search to discharge in {report['total_s']} s[/green]; the lien took {report['lien_register_s']} s\n"
+        )
     return 0 if complete else 1
 
 

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import AsyncIterator
 
 import pytest
+
 from carlien.lien.v1 import events_pb2 as lien_events
 from carlien.pricing.v1 import events_pb2 as pricing_events
 from carlien.valuation.v1 import events_pb2 as valuation_events

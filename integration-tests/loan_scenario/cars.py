@@ -2,8 +2,9 @@
 
 import random
 
-from carlien.valuation.v1 import vehicle_pb2
 from google.type import date_pb2, money_pb2
+
+from carlien.valuation.v1 import vehicle_pb2
 
 _VALUES = dict(zip("0123456789ABCDEFGHJKLMNPRSTUVWXYZ", [*range(10), *range(1, 9), *range(1, 6), 7, 9, *range(2, 10)], strict=True))
 _WEIGHTS = (8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2)

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
-from grpc_status import rpc_status
 from google.rpc import error_details_pb2
-
+from grpc_status import rpc_status
 
 T = TypeVar("T")
 

@@ -11,6 +11,9 @@ from typing import TypeVar
 from uuid import uuid4
 
 import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.type import money_pb2
+
 from carlien.lien.v1 import (
     certificate_pb2,
     lien_pb2,
@@ -39,9 +42,6 @@ from carlien.telematics.v1 import (
     telematics_service_pb2_grpc,
 )
 from carlien.valuation.v1 import appraisal_pb2, valuation_service_pb2, valuation_service_pb2_grpc
-from google.protobuf.timestamp_pb2 import Timestamp
-from google.type import money_pb2
-
 from loan_scenario.cars import car, fresh_vin
 from loan_scenario.clients import Clients, Stack, error_reason
 from loan_scenario.drive import Drive, replay
@@ -179,7 +179,8 @@ class Loan:
         estimate = self.appraisal.estimates[0]
         steps = sum(step.amount.units * 10**9 + step.amount.nanos for step in estimate.waterfall)
         expect(steps == estimate.p50.units * 10**9 + estimate.p50.nanos, "the waterfall does not sum to the P50")
-        return f"wholesale P50 {_money(estimate.p50)} (P10 {_money(estimate.p10)}, P90 {_money(estimate.p90)}) by {self.appraisal.model_version}"
+        interval = f"P10 {_money(estimate.p10)}, P90 {_money(estimate.p90)}"
+        return f"wholesale P50 {_money(estimate.p50)} ({interval}) by {self.appraisal.model_version}"
 
     async def price(self) -> str:
         """Pricing quotes a loan on the recorded appraisal."""
@@ -370,11 +371,10 @@ class Loan:
             found = await asyncio.to_thread(events_of, self.stack.kafka, self.vin)
             return {topic: len({event.ce_id for event in events}) for topic, events in found.items()}
 
-        self.events = await eventually(
-            ask,
-            lambda got: all(got.get(t, 0) >= n for t, n in expected.items()) and got.get("carlien.pricing.watch.v1", 0) >= 3,
-            "all events",
-        )
+        def complete(got: dict[str, int]) -> bool:
+            return got.get("carlien.pricing.watch.v1", 0) >= 3 and all(got.get(topic, 0) >= number for topic, number in expected.items())
+
+        self.events = await eventually(ask, complete, "all events")
         for topic, number in expected.items():
             expect(self.events[topic] == number, f"{topic} has {self.events[topic]} events, expected {number}")
         return f"{sum(self.events.values())} events on {len(self.events)} topics, all with distinct identifiers"

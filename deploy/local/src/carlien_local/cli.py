@@ -1,0 +1,205 @@
+"""`carlien-local`: the stack on one machine. Exit codes: 0 ok, 1 something isn't running or failed, 2 wrong usage."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from carlien_local import environment, graph, stack
+from carlien_local.errors import Interrupted, StackError
+from carlien_local.layout import Layout, find_layout
+from carlien_local.starting import Starter
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    arguments = _parser().parse_args()
+    # A `kill` of `up` is treated like Ctrl-C.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        layout = find_layout(arguments.state)
+        code = arguments.verb(Starter(layout, lambda text: console.print(f"  {text}")), arguments)
+    except Interrupted:
+        code = 130
+    except KeyboardInterrupt:
+        console.print("\nInterrupted. What was started goes on running; `make down` ends it.")
+        code = 130
+    except StackError as error:
+        console.print(f"[red]✗[/red] {error}", markup=True)
+        code = 1
+    except BrokenPipeError:
+        code = 1
+    sys.exit(code)
+
+
+def up(starter: Starter, arguments: argparse.Namespace) -> int:
+    layout = starter.layout
+    begin = time.monotonic()
+    with stack.locked(layout, starter):
+        layout.create()
+        starter.processes.stop("supervisor")
+        steps = stack.infrastructure(starter)
+        try:
+            environment.write(layout)
+            outcomes = graph.run(steps, done=_report, cancel=starter.cancel, waiting=_waiting)
+        finally:
+            stack.supervise(starter)
+    failed = [outcome for outcome in outcomes if outcome.error]
+    skipped = {step.name for step in steps} - {outcome.name for outcome in outcomes}
+    if failed:
+        also = f" Not tried: {', '.join(sorted(skipped))}." if skipped else ""
+        console.print(f"[red]Not everything is up.[/red]{also} Mend the cause and run `make up` again.")
+        return 1
+    seconds = time.monotonic() - begin
+    if any(outcome.changed for outcome in outcomes):
+        console.print(f"The stack is up after {seconds:.1f} s. Addresses: {layout.env_file}")
+    else:
+        console.print(f"The stack was up already ({seconds:.1f} s to check). Addresses: {layout.env_file}")
+    return 0
+
+
+def down(starter: Starter, arguments: argparse.Namespace) -> int:
+    if not starter.layout.state.is_dir():
+        console.print(f"Nothing to end: there is no {starter.layout.state}.")
+        return 0
+    begin = time.monotonic()
+    with stack.locked(starter.layout, starter):
+        ended = stack.down(starter)
+    console.print(f"{ended} parts ended in {time.monotonic() - begin:.1f} s." if ended else "Nothing was running.")
+    return 0
+
+
+def reset(starter: Starter, arguments: argparse.Namespace) -> int:
+    if starter.layout.state.is_dir():
+        with stack.locked(starter.layout, starter):
+            stack.reset(starter)
+    console.print(f"{starter.layout.state} is empty: data, keys and logs are gone.")
+    return 0
+
+
+def status(starter: Starter, arguments: argparse.Namespace) -> int:
+    rows = stack.status(starter.processes, starter.layout)
+    healthy = bool(rows) and all(row.state == "running" for row in rows)
+    if arguments.json:
+        print(json.dumps([asdict(row) for row in rows], indent=1))
+        return 0 if healthy else 1
+    if not rows:
+        console.print("The stack is down. `make up` starts it.")
+        return 1
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for column in ("part", "state", "pid", "ports", "up", "restarts"):
+        table.add_column(column, no_wrap=True)
+    for row in rows:
+        color = {"running": "green", "stopped": "yellow"}.get(row.state, "red")
+        uptime = "" if row.uptime_s is None else _duration(row.uptime_s)
+        ports = " ".join(map(str, row.ports))
+        table.add_row(
+            row.name, f"[{color}]{row.state}[/{color}]", str(row.pid or ""), ports, uptime, str(row.restarts or "")
+        )
+    console.print(table)
+    return 0 if healthy else 1
+
+
+def logs(starter: Starter, arguments: argparse.Namespace) -> int:
+    log = starter.layout.log(arguments.name)
+    if not log.exists():
+        present = ", ".join(sorted(path.stem for path in log.parent.glob("*.log"))) or "none yet"
+        raise StackError(f"There is no log of {arguments.name!r}. Logs: {present}.")
+    follow = ["-f"] if arguments.follow else []
+    os.execvp("tail", ["tail", "-n", str(arguments.lines), *follow, str(log)])
+
+
+def stop(starter: Starter, arguments: argparse.Namespace) -> int:
+    """Ends parts and keeps the supervisor from starting them again (fault tests: a broker that is gone for 20 s)."""
+    with stack.locked(starter.layout, starter):
+        for name in _known(starter, arguments.names):
+            starter.processes.hold(name).touch()
+            was = starter.processes.stop(name, kill=arguments.kill)
+            console.print(f"{name} {'ended' if was else 'was not running'}")
+    return 0
+
+
+def start(starter: Starter, arguments: argparse.Namespace) -> int:
+    with stack.locked(starter.layout, starter):
+        for name in _known(starter, arguments.names):
+            stack.start_again(starter, name)
+            console.print(f"{name} runs as pid {starter.processes.find(name)}")
+    return 0
+
+
+def restart(starter: Starter, arguments: argparse.Namespace) -> int:
+    arguments.kill = False
+    return stop(starter, arguments) or start(starter, arguments)
+
+
+def _known(starter: Starter, names: list[str]) -> list[str]:
+    known = [name for name in starter.processes.names() if name != "supervisor"]
+    for name in names:
+        if name not in known:
+            raise StackError(f"There is no part {name!r}. Parts: {', '.join(known) or 'none; run `make up`'}.")
+    return names
+
+
+def _report(outcome: graph.Outcome) -> None:
+    if outcome.error is None:
+        what = "ready" if outcome.changed else "ready, nothing to do"
+        console.print(f"[green]✓[/green] {outcome.name:<18} {what} ({outcome.seconds:.1f} s)")
+    elif not isinstance(outcome.error, Interrupted):
+        console.print("[red]✗[/red]", str(outcome.error), markup=False)
+
+
+def _waiting(names: list[str]) -> None:
+    console.print(f"[dim]  … {', '.join(names)}[/dim]")
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _duration(seconds: float) -> str:
+    hours, rest = divmod(int(seconds), 3600)
+    minutes, second = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{second:02}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="carlien-local",
+        description="The whole carlien stack on one machine, from native processes.",
+        epilog="Example: CARLIEN_PORT_BASE=22000 carlien-local --state /tmp/second up",
+    )
+    parser.add_argument("--state", type=Path, help="state directory (default: .local in the checkout)")
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    def add(verb: Callable[[Starter, argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        command = verbs.add_parser(verb.__name__, help=text, description=text)
+        command.set_defaults(verb=verb)
+        return command
+
+    command = add(up, "start what isn't running, in order, and wait until it is ready")
+    command.add_argument("--only", choices=("infra", "all"), default="all", help="infra: without carlien's services")
+    add(down, "end every process; data are kept")
+    add(reset, "end every process and delete all data, keys and logs")
+    command = add(status, "what runs where; exit code 1 when something doesn't")
+    command.add_argument("--json", action="store_true", help="machine-readable")
+    command = add(logs, "the end of a part's log")
+    command.add_argument("name")
+    command.add_argument("-f", "--follow", action="store_true", help="and what is appended")
+    command.add_argument("-n", "--lines", type=int, default=50)
+    command = add(stop, "end parts and keep them down")
+    command.add_argument("names", nargs="+", metavar="NAME")
+    command.add_argument("--kill", action="store_true", help="kill -9 instead of a request to end")
+    for verb, text in ((start, "start parts that were stopped"), (restart, "stop and start parts")):
+        add(verb, text).add_argument("names", nargs="+", metavar="NAME")
+    return parser

@@ -1,0 +1,141 @@
+"""Restarts what dies: `python -m carlien_local.supervisor STATE`, one per state directory, started by `up`.
+
+It knows a part only by its saved spec and pid, and watches it by pidfd. So it needn't be its parent: it takes over what
+`up` or an earlier supervisor started, and its own death ends nothing. A part with a hold file (`carlien-local stop`)
+is left alone.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from carlien_local.layout import find_layout
+from carlien_local.processes import Processes
+
+NAME = "supervisor"
+FIRST_DELAY_S = 0.5
+LONGEST_DELAY_S = 10.0
+# A part that ran this long has recovered: its next death is restarted at once again.
+STEADY_S = 30.0
+
+
+@dataclass
+class Watch:
+    """What the supervisor remembers of one part."""
+
+    pid: int = 0
+    handle: int = -1
+    since: float = 0.0
+    failures: int = 0
+    due: float = 0.0
+    restarts: int = 0
+
+
+class Supervisor:
+    def __init__(self, state: Path) -> None:
+        self._processes = Processes(find_layout(state, {}))
+        self._run_folder = self._processes.hold("x").parent
+        self._watches: dict[str, Watch] = {}
+        self._selector = selectors.DefaultSelector()
+        self._stopping = False
+
+    def run(self) -> None:
+        """Until SIGTERM. SIGHUP looks at once whether specs or holds have changed."""
+        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        self._selector.register(reader, selectors.EVENT_READ)
+        signal.signal(signal.SIGTERM, self._stop)
+        for number in (signal.SIGHUP, signal.SIGCHLD, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        say("watching")
+        while not self._stopping:
+            try:
+                wait_s = self._reconcile()
+            except Exception as error:  # noqa: BLE001 - the supervisor is what must survive; it says so and goes on
+                say(f"can't look after the parts now: {error!r}")
+                wait_s = LONGEST_DELAY_S
+            for key, _ in self._selector.select(wait_s):
+                if key.fd == reader:
+                    os.read(reader, 4096)
+        say("ending; the parts go on")
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def _reconcile(self) -> float:
+        """Starts what is due and watches what runs; the seconds until something is due again."""
+        now = time.monotonic()
+        next_due = now + 60.0
+        for name in self._processes.names():
+            if name == NAME:
+                continue
+            watch = self._watches.setdefault(name, Watch())
+            if watch.pid:
+                if self._processes.find(name) == watch.pid:
+                    continue
+                self._ended(name, watch, now)
+            if self._processes.hold(name).exists():
+                watch.failures, watch.due = 0, 0.0
+                continue
+            pid = self._processes.find(name)
+            if pid is None:
+                if now < watch.due:
+                    next_due = min(next_due, watch.due)
+                    continue
+                pid = self._start(name, watch, now)
+                if pid is None:
+                    next_due = min(next_due, watch.due)
+                    continue
+            self._watch(watch, pid, now)
+        return max(0.0, next_due - time.monotonic())
+
+    def _watch(self, watch: Watch, pid: int, now: float) -> None:
+        try:
+            watch.handle = os.pidfd_open(pid)
+        except ProcessLookupError:
+            watch.due = now
+            return
+        watch.pid, watch.since = pid, now
+        self._selector.register(watch.handle, selectors.EVENT_READ)
+
+    def _ended(self, name: str, watch: Watch, now: float) -> None:
+        self._selector.unregister(watch.handle)
+        os.close(watch.handle)
+        status = self._processes.exit_status(watch.pid)
+        watch.failures = 0 if now - watch.since > STEADY_S else watch.failures + 1
+        delay = min(FIRST_DELAY_S * 2 ** max(0, watch.failures - 1), LONGEST_DELAY_S)
+        watch.due = now + delay
+        meaning = "" if status is None else f" with status {status}"
+        say(f"{name} (pid {watch.pid}) ended{meaning} after {now - watch.since:.0f} s; next look in {delay:.1f} s")
+        watch.pid = 0
+
+    def _start(self, name: str, watch: Watch, now: float) -> int | None:
+        spec = self._processes.saved(name)
+        if spec is None:  # removed just now
+            return None
+        try:
+            pid = self._processes.spawn(spec)
+        except OSError as error:
+            watch.failures += 1
+            watch.due = now + LONGEST_DELAY_S
+            say(f"{name} can't be started: {error}")
+            return None
+        watch.restarts += 1
+        (self._run_folder / f"{name}.restarts").write_text(f"{watch.restarts}\n")
+        say(f"{name} started again as pid {pid} (restart {watch.restarts})")
+        return pid
+
+
+def say(text: str) -> None:
+    print(datetime.now(UTC).isoformat(timespec="milliseconds"), text, flush=True)
+
+
+if __name__ == "__main__":
+    Supervisor(Path(sys.argv[1])).run()

@@ -1,0 +1,44 @@
+# carlien: `make help` lists the targets. Every target sets up first what it needs; that's a no-op when done.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+LOCAL := .venv/bin/carlien-local
+
+##@ Start here
+.PHONY: help setup
+help: ## This list
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n\033[1m%s\033[0m\n", substr($$0, 5)} /^[a-zA-Z_-]+:.*## / {printf "  \033[36m%-18s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Install everything: .venv/, Kafka's jars, Fabric's binaries (and Debian packages when root)
+	@deploy/local/setup.sh
+
+##@ The stack on this machine (CARLIEN_PORT_BASE=21000 moves its ports)
+.PHONY: up down reset status logs
+up: setup ## Start PostgreSQL, Kafka, Fabric, the services and Prometheus (ONLY=infra: without the services)
+	@$(LOCAL) up $(if $(ONLY),--only $(ONLY))
+
+# What runs can be looked at and ended although a set-up is half done, so these three don't insist on it.
+$(LOCAL):
+	@deploy/local/setup.sh
+
+down: | $(LOCAL) ## End every process of the stack; data are kept
+	@$(LOCAL) down
+
+reset: | $(LOCAL) ## End every process and delete all data, keys and logs
+	@$(LOCAL) reset
+
+status: | $(LOCAL) ## What runs where (FORMAT=json: machine-readable); fails when something doesn't
+	@$(LOCAL) status $(if $(filter json,$(FORMAT)),--json)
+
+logs: | $(LOCAL) ## The end of a part's log: make logs s=kafka
+	@$(LOCAL) logs $(or $(s),$(error Name the part: make logs s=NAME (make status lists them)))
+
+##@ Generated files
+.PHONY: protos lock
+protos: setup ## Generate the Python package of protos/ anew
+	@protos/generate.sh
+
+lock: setup ## Resolve the Python dependencies anew into requirements/
+	@requirements/lock.sh

@@ -1,0 +1,1 @@
+"""The Protocols of `service`, on files, PostgreSQL, gRPC and Kafka."""

@@ -1,0 +1,154 @@
+"""Whether the loan may and should be made at all, whatever it costs."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from carlien_pricing.domain.legality import fee_breaches, ltv_limit, tenor_limit
+from carlien_pricing.domain.quote import QuoteInputs, Reason, ReasonCode
+
+if TYPE_CHECKING:
+    from carlien_pricing.domain.engine import Setting
+
+
+def assumptions(inputs: QuoteInputs) -> list[Reason]:
+    """What wasn't known, and what was assumed instead: never the kinder."""
+    notes = []
+    if not inputs.usage.known:
+        notes.append(
+            Reason(
+                ReasonCode.TELEMATICS_UNKNOWN,
+                "Telematics did not answer: the worst usage grade is assumed.",
+                blocking=False,
+            )
+        )
+    elif not inputs.usage.has_device:
+        notes.append(Reason(ReasonCode.NO_DEVICE, "No device reports for this car.", blocking=False))
+    if inputs.borrower.origin == "POLICY":
+        notes.append(
+            Reason(
+                ReasonCode.BORROWER_RISK_ASSUMED,
+                f"Nothing usable is known of the borrower: a default probability of {inputs.borrower.pd_12m:.2%} is assumed.",
+                blocking=False,
+            )
+        )
+    if inputs.car.commercial_use is None:
+        notes.append(Reason(ReasonCode.USAGE_ASSUMED_COMMERCIAL, "The car's use is not known: commercial is assumed.", blocking=False))
+    if inputs.car.energy is None:
+        notes.append(
+            Reason(
+                ReasonCode.ENERGY_ASSUMED,
+                "What drives the car is not known: the faster loss of value and the tighter limits are assumed.",
+                blocking=False,
+            )
+        )
+    return notes
+
+
+def blocks(setting: Setting) -> list[Reason]:
+    """Every reason that declines the loan, law before house policy."""
+    return [*_collateral(setting), *_limits(setting), *_cell(setting), *_product(setting)]
+
+
+def _collateral(setting: Setting) -> list[Reason]:
+    inputs, value = setting.inputs, setting.inputs.value
+    found = []
+    if value.abstained:
+        found.append(Reason(ReasonCode.VALUE_ABSTAINED, f"No honest value can be given: {value.abstain_reason or 'abstained'}."))
+    age_days = (inputs.request.quote_date - value.valuation_date).days
+    if age_days > setting.economics.appraisal_validity_days:
+        found.append(
+            Reason(
+                ReasonCode.VALUE_STALE,
+                f"The appraisal is {age_days} days old; {setting.economics.appraisal_validity_days} are allowed.",
+                setting.economics.id,
+            )
+        )
+    if inputs.lien.live_registrations:
+        numbers = ", ".join(inputs.lien.live_registrations[:5])
+        found.append(
+            Reason(
+                ReasonCode.LIEN_AHEAD,
+                f"Registered before: {numbers} (as of block {inputs.lien.as_of_block}); first rank is required.",
+                "CIVIL_CODE_414",
+            )
+        )
+    return found
+
+
+def _limits(setting: Setting) -> list[Reason]:
+    law, request = setting.policies.law, setting.inputs.request
+    found = []
+    value = setting.p50
+    claims = setting.principal + setting.inputs.lien.prior_claims
+    if (limit := ltv_limit(law, setting.facts)) and claims > limit.value * value:
+        found.append(
+            Reason(
+                ReasonCode.LTV_ABOVE_LIMIT,
+                f"Loan to value {_ratio(claims, value)} exceeds {limit.value:.0%} ({limit.source}).",
+                limit.rule,
+            )
+        )
+    if (tenor := tenor_limit(law, setting.facts)) and request.term_months > tenor.value:
+        found.append(
+            Reason(
+                ReasonCode.TERM_ABOVE_LIMIT,
+                f"{request.term_months} months exceed {tenor.value} ({tenor.source}).",
+                tenor.rule,
+            )
+        )
+    kinds = [fee.kind for fee in request.fees]
+    found.extend(
+        Reason(ReasonCode.FEE_NOT_ALLOWED, breach.message, breach.rule)
+        for breach in fee_breaches(law, request.lender, request.quote_date, setting.principal, setting.upfront_fees, kinds)
+    )
+    return found
+
+
+def _cell(setting: Setting) -> list[Reason]:
+    cell, version = setting.cell, setting.matrix.version
+    place = f"cell {cell.grades.borrower}-{cell.grades.collateral}-{cell.grades.usage}"
+    found = []
+    if not cell.lend:
+        found.append(Reason(ReasonCode.CELL_NOT_LENT, f"No loans are made in {place}.", version))
+    claims = setting.principal + setting.inputs.lien.prior_claims
+    if claims > cell.max_ltv * setting.p50:
+        found.append(
+            Reason(
+                ReasonCode.LTV_ABOVE_CELL,
+                f"Loan to value {_ratio(claims, setting.p50)} exceeds {cell.max_ltv:.0%} of {place}.",
+                version,
+            )
+        )
+    if setting.inputs.request.term_months > cell.tenor_cap_months:
+        found.append(
+            Reason(
+                ReasonCode.TERM_ABOVE_CELL,
+                f"{setting.inputs.request.term_months} months exceed {cell.tenor_cap_months} of {place}.",
+                version,
+            )
+        )
+    return found
+
+
+def _product(setting: Setting) -> list[Reason]:
+    request, pack = setting.inputs.request, setting.pack
+    found = []
+    if request.method not in pack.methods:
+        found.append(Reason(ReasonCode.METHOD_NOT_IN_PRODUCT, f"{pack.product} does not offer {request.method}.", pack.product))
+    floor = Decimal(repr(round(float(setting.path.percentile_10()[request.term_months]), 2)))
+    allowed = pack.max_balloon_of_projected_p10 * floor
+    if request.balloon > allowed:
+        found.append(
+            Reason(
+                ReasonCode.BALLOON_ABOVE_VALUE,
+                f"A balloon of {request.balloon} exceeds {allowed:.2f}, what the car is worth then with 90 % probability.",
+                pack.product,
+            )
+        )
+    return found
+
+
+def _ratio(claims: Decimal, value: Decimal) -> str:
+    return f"{claims / value:.1%}" if value > 0 else "without value"

@@ -1,0 +1,346 @@
+"""From inputs to a priced quote. Legality first, then policy, then the rate that earns the hurdle.
+
+The price never depends on anything but `QuoteInputs` and the policy bundle: no clock, no random state, no I/O.
+"""
+
+from dataclasses import dataclass, replace
+from decimal import ROUND_CEILING, Decimal
+
+from carlien_common.domain.errors import invalid
+from carlien_pricing.domain import eligibility
+from carlien_pricing.domain.collateral import Recovery, ValuePath, value_path
+from carlien_pricing.domain.cost import AnnualisedCost, annualised_cost, annualised_interest
+from carlien_pricing.domain.credit import cumulative_pd, expected_credit_loss, marginal_pd
+from carlien_pricing.domain.legality import LoanFacts, default_interest_limit, rate_caps, upfront_interest
+from carlien_pricing.domain.matrix import Axis, Cell, Grades, RiskMatrix, borrower_grade, collateral_grade, usage_grade
+from carlien_pricing.domain.policy import Energy
+from carlien_pricing.domain.products import EconomicsRow, PolicyBundle, ProductPack
+from carlien_pricing.domain.quote import (
+    Fee,
+    LossFigures,
+    MatrixStep,
+    PricedQuote,
+    QuoteInputs,
+    Reason,
+    ReasonCode,
+)
+from carlien_pricing.domain.raroc import Economics, LoanShape, RiskInputs, profitability, rate_for_hurdle
+from carlien_pricing.domain.schedule import Instalment, LoanTerms, build_schedule, round_money
+from carlien_pricing.domain.simulation import LossDistribution, simulate_losses
+
+TICK = Decimal("0.0001")
+"""Nominal rates are whole basis points, rounded up: the hurdle holds after rounding."""
+
+# Figures are rounded before they are stored, so that a last-bit difference between processors doesn't show.
+_DIGITS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A request with everything the policies say about it, before any rate."""
+
+    inputs: QuoteInputs
+    policies: PolicyBundle
+    pack: ProductPack
+    economics: EconomicsRow
+    matrix: RiskMatrix
+    grades: Grades
+    cell: Cell
+    facts: LoanFacts
+    principal: Decimal
+    upfront_fees: Decimal
+    monthly_fee: Decimal
+    income_upfront: Decimal
+    income_monthly: Decimal
+    p50: Decimal
+    p10: Decimal
+    path: ValuePath
+    notes: tuple[Reason, ...]
+
+    @property
+    def shape(self) -> LoanShape:
+        request = self.inputs.request
+        return LoanShape(
+            float(self.principal),
+            request.term_months,
+            request.method,
+            float(request.balloon),
+            request.grace_months,
+            float(self.income_upfront),
+            float(self.income_monthly),
+        )
+
+    def costs(self) -> Economics:
+        row, principal = self.economics, float(self.principal)
+        return Economics(
+            row.funding_rate(self.inputs.request.term_months),
+            row.opex_upfront_share * principal,
+            row.opex_monthly_share * principal,
+            row.tax_rate,
+            row.hurdle,
+            row.capital_floor,
+        )
+
+    def risk(self, usage: int | None = None, pd_12m: float | None = None) -> RiskInputs:
+        row = self.economics
+        pd_12m = self.inputs.borrower.pd_12m if pd_12m is None else pd_12m
+        forced = self.inputs.value.forced_sale_p50
+        ratio = row.forced_sale_ratio
+        if forced is not None and self.inputs.value.p50 > 0:
+            ratio = min(float(forced / self.inputs.value.p50), 1.0)
+        recovery = Recovery(
+            row.recovery_lag_months,
+            row.liquidation_cost,
+            ratio,
+            self.pack.recoverability[(usage or self.grades.usage) - 1],
+            row.unsecured_recovery,
+            float(self.inputs.lien.prior_claims),
+        )
+        curve = cumulative_pd(pd_12m, row.seasoning, self.inputs.request.term_months)
+        return RiskInputs(pd_12m, curve, self.path, recovery)
+
+
+def prepare(inputs: QuoteInputs, policies: PolicyBundle) -> Setting:
+    """Looks everything up. INVALID for terms that are no loan, and for dates the tables don't cover."""
+    request, car, value = inputs.request, inputs.car, inputs.value
+    on = request.quote_date
+    pack, economics, matrix = policies.packs[request.product], policies.economics_on(on), policies.matrix_on(on)
+    notes: list[Reason] = []
+
+    withheld = upfront_interest(policies.law, on, [(fee.kind, fee.amount) for fee in request.fees if fee.upfront])
+    principal = request.amount
+    fees = request.fees
+    if withheld is not None:
+        if withheld.amount >= request.amount:
+            raise invalid("fees", "NET_PROCEEDS_NOT_POSITIVE", "interest withheld up front leaves no loan")
+        principal -= withheld.amount
+        kinds = next(row for row in policies.law.upfront_interest if row.id == withheld.rule).fee_kinds
+        fees = tuple(fee for fee in fees if not (fee.upfront and fee.kind.upper() in kinds))
+        notes.append(
+            Reason(
+                ReasonCode.UPFRONT_INTEREST_DEDUCTED,
+                f"Interest of {withheld.amount} withheld up front is not principal: the loan is {principal}.",
+                withheld.rule,
+                blocking=False,
+            )
+        )
+    # Fees for others (GPS, guarantee, insurance) cost the borrower but earn the lender nothing.
+    own = tuple(fee for fee in fees if fee.kind.upper() in economics.income_fee_kinds)
+    p50, p10 = value.p50, value.p10
+    if car.battery_leased:
+        keep = 1 - pack.battery_value_share
+        p50, p10 = round_money(p50 * keep, request.minor_unit), round_money(p10 * keep, request.minor_unit)
+        notes.append(Reason(ReasonCode.LEASED_BATTERY_EXCLUDED, "The leased battery is not collateral.", blocking=False))
+    notes.extend(eligibility.assumptions(inputs))
+
+    usage = usage_grade(matrix.grade_rules, inputs.usage, car.commercial_use is not False)
+    spread = float((p50 / p10).ln()) if p10 > 0 else float("inf")
+    grades = Grades(
+        borrower_grade(matrix.grade_rules, inputs.borrower.pd_12m),
+        collateral_grade(matrix.grade_rules, spread, value.low_confidence, not inputs.lien.live_registrations),
+        usage,
+    )
+    # Not knowing what drives the car, its value is assumed to fall like the faster of the two.
+    parameters = economics.value_paths[car.energy or Energy.NEV]
+    horizon = request.term_months + economics.recovery_lag_months
+    path = value_path(
+        max(float(p50), 0.01),
+        max(float(p10), 0.001),
+        parameters.annual_decline,
+        parameters.market_volatility,
+        parameters.own_volatility,
+        horizon,
+    )
+    return Setting(
+        inputs,
+        policies,
+        pack,
+        economics,
+        matrix,
+        grades,
+        matrix.cell(grades),
+        LoanFacts(on, request.lender, request.product, request.purpose, car.energy, car.age),
+        principal,
+        _total(fees, upfront=True),
+        _total(fees, upfront=False),
+        _total(own, upfront=True),
+        _total(own, upfront=False),
+        p50,
+        p10,
+        path,
+        tuple(notes),
+    )
+
+
+def _total(fees: tuple[Fee, ...], *, upfront: bool) -> Decimal:
+    return sum((fee.amount for fee in fees if fee.upfront is upfront), Decimal(0))
+
+
+def simulate(setting: Setting, risk: RiskInputs, rate: float) -> LossDistribution:
+    """The joint loss distribution at this nominal rate."""
+    found = profitability(setting.shape, risk, setting.costs(), rate)
+    return simulate_losses(
+        risk.path,
+        risk.recovery,
+        risk.cumulative_pd,
+        found.exposure,
+        rate,
+        setting.economics.market_correlation,
+    )
+
+
+def solve_rate(setting: Setting, risk: RiskInputs) -> tuple[float | None, RiskInputs, LossDistribution]:
+    """The rate for the hurdle with the joint simulation's loss.
+
+    The closed form finds the neighbourhood; the simulation there says by how much dependence raises the loss; the rate is
+    solved again with that factor. The factor moves so little with the rate that one round is enough.
+    """
+    shape, costs = setting.shape, setting.costs()
+    first = rate_for_hurdle(shape, risk, costs)
+    at = first if first is not None else 1.0
+    closed = profitability(shape, risk, costs, at).expected_loss
+    losses = simulate(setting, risk, at)
+    # Dependence can only hurt: sampling noise must not make the loan cheaper.
+    factor = max(losses.expected_loss / closed, 1.0) if closed > 1e-9 else 1.0
+    adjusted = replace(risk, loss_factor=factor)
+    return (rate_for_hurdle(shape, adjusted, costs) if first is not None else None), adjusted, losses
+
+
+def price(inputs: QuoteInputs, policies: PolicyBundle) -> PricedQuote:
+    """The quote: an offer, or a decline with every reason that blocks it."""
+    setting = prepare(inputs, policies)
+    reasons = list(setting.notes)
+    reasons.extend(eligibility.blocks(setting))
+    rate, risk, losses = solve_rate(setting, setting.risk())
+    if rate is None:
+        reasons.append(Reason(ReasonCode.HURDLE_NOT_REACHED, "No rate up to 500 % a year earns the hurdle."))
+    nominal = nominal_rate(setting, rate if rate is not None else 5.0, setting.cell)
+    return assemble(setting, nominal, risk, losses, reasons)
+
+
+def nominal_rate(setting: Setting, solved: float, cell: Cell) -> Decimal:
+    """Solved rate plus the cell's add-on, at least the policy's minimum, up to the next basis point."""
+    rate = Decimal(repr(solved)) + Decimal(cell.price_add_on_bp) / 10_000
+    return max(rate, setting.economics.min_nominal_rate).quantize(TICK, rounding=ROUND_CEILING)
+
+
+def terms_at(setting: Setting, nominal: Decimal) -> LoanTerms:
+    """The request at this rate, as exact terms."""
+    request = setting.inputs.request
+    return LoanTerms(
+        setting.principal,
+        request.term_months,
+        nominal,
+        request.method,
+        request.quote_date,
+        request.minor_unit,
+        request.balloon,
+        request.grace_months,
+        request.day_count,
+    )
+
+
+def assemble(setting: Setting, nominal: Decimal, risk: RiskInputs, losses: LossDistribution, reasons: list[Reason]) -> PricedQuote:
+    """Schedule, cost, caps and figures at a nominal rate; adds RATE_ABOVE_CAP where a cap is broken."""
+    request, law = setting.inputs.request, setting.policies.law
+    schedule = build_schedule(terms_at(setting, nominal), setting.monthly_fee)
+    cost = annualised_cost(setting.principal, schedule, setting.upfront_fees)
+    caps = rate_caps(law, request.lender, request.quote_date, cost)
+    reasons.extend(
+        Reason(
+            ReasonCode.RATE_ABOVE_CAP,
+            f"The loan needs {cost.irr:.4%} a year all-in; {cap.explanation}",
+            cap.rule,
+        )
+        for cap in caps
+        if not cap.kept
+    )
+    default_limit = default_interest_limit(law, request.lender, request.quote_date, nominal)
+    result = profitability(setting.shape, risk, setting.costs(), float(nominal))
+    return PricedQuote(
+        offered=not any(reason.blocking for reason in reasons),
+        principal=setting.principal,
+        nominal_rate=nominal,
+        cost=_rounded(cost),
+        cost_without_fees=_rounded(annualised_interest(setting.principal, schedule)),
+        ltv_p50=ltv(setting, setting.p50),
+        ltv_p10=ltv(setting, setting.p10),
+        caps=tuple(caps),
+        default_interest_limit=default_limit.value,
+        default_interest_rule=default_limit.rule,
+        cell=setting.cell,
+        steps=_steps(setting, nominal, risk),
+        loss=_loss_figures(setting, schedule, risk, losses, result.lgd.mean(), nominal),
+        raroc=round(result.raroc, _DIGITS),
+        hurdle=setting.economics.hurdle,
+        schedule=schedule,
+        reasons=tuple(reasons),
+        matrix_version=setting.matrix.version,
+        economics_id=setting.economics.id,
+        policies_version=setting.policies.version,
+    )
+
+
+def ltv(setting: Setting, value: Decimal) -> float:
+    """Principal and all claims that rank ahead, over the value."""
+    if value <= 0:
+        return 9.99
+    return round(float((setting.principal + setting.inputs.lien.prior_claims) / value), _DIGITS)
+
+
+def _rounded(cost: AnnualisedCost) -> AnnualisedCost:
+    return AnnualisedCost(round(cost.monthly, 12), round(cost.irr, 12), round(cost.simple, 12))
+
+
+def _steps(setting: Setting, nominal: Decimal, risk: RiskInputs) -> tuple[MatrixStep, ...]:
+    """The marginal effect of one step on each axis: the other cell's add-on, and the loss that goes with it."""
+    steps = []
+    costs, shape = setting.costs(), setting.shape
+    for axis in Axis:
+        better = setting.grades.better(axis)
+        if better is None:
+            continue
+        moved = risk  # the collateral axis moves the add-on alone
+        if axis is Axis.USAGE:
+            moved = replace(setting.risk(usage=better.usage), loss_factor=risk.loss_factor)
+        elif axis is Axis.BORROWER:
+            bound = setting.matrix.grade_rules.borrower_pd[better.borrower - 1]
+            moved = replace(setting.risk(pd_12m=min(bound, risk.pd_12m)), loss_factor=risk.loss_factor)
+        solved = rate_for_hurdle(shape, moved, costs)
+        if solved is not None:
+            cell = setting.matrix.cell(better)
+            steps.append(MatrixStep(axis, cell, nominal_rate(setting, solved, cell) - nominal))
+    return tuple(steps)
+
+
+def _loss_figures(
+    setting: Setting,
+    schedule: tuple[Instalment, ...],
+    risk: RiskInputs,
+    losses: LossDistribution,
+    mean_lgd: float,
+    nominal: Decimal,
+) -> LossFigures:
+    unit = setting.inputs.request.minor_unit
+    result = profitability(setting.shape, risk, setting.costs(), float(nominal))
+    allowance = expected_credit_loss(
+        marginal_pd(risk.cumulative_pd) * risk.loss_factor,
+        result.lgd,
+        result.exposure,
+        float(nominal) / 12,
+        stage=1,
+    )
+
+    def money(amount: float) -> Decimal:
+        return round_money(Decimal(repr(round(amount, 6))), unit)
+
+    return LossFigures(
+        expected_loss=money(result.expected_loss),
+        percentile_99=money(losses.percentile_99),
+        ecl_12m=money(allowance.twelve_month),
+        ecl_lifetime=money(allowance.lifetime),
+        ifrs9_stage=allowance.stage,
+        lgd=round(float(mean_lgd), _DIGITS),
+        shortfall_probability=tuple(round(float(p), 6) for p in losses.shortfall_probability[: len(schedule)]),
+        seed=losses.seed,
+    )

@@ -1,0 +1,1 @@
+"""Policy data: law and house tables, products, economics, risk matrices. Read by `adapters.policies`."""

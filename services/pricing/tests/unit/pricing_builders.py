@@ -1,0 +1,46 @@
+"""Quote inputs for tests: a sound loan, one change at a time."""
+
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from carlien_pricing.domain.matrix import UsageFacts
+from carlien_pricing.domain.policy import CarAge, Energy, LenderType, LoanPurpose, ProductType
+from carlien_pricing.domain.quote import BorrowerFacts, CarFacts, LienFacts, LoanRequest, QuoteInputs, ValueFacts
+from carlien_pricing.domain.schedule import RepaymentMethod
+
+ON = date(2026, 3, 2)
+VIN = "1M8GDM9AXKP042788"
+
+
+def request(**changes: Any) -> LoanRequest:
+    base = LoanRequest(
+        amount=Decimal(60_000),
+        minor_unit=Decimal("0.01"),
+        term_months=24,
+        method=RepaymentMethod.EQUAL_PAYMENT,
+        fees=(),
+        lender=LenderType.LICENSED,
+        product=ProductType.OWNER,
+        purpose=LoanPurpose.OPERATING,
+        quote_date=ON,
+    )
+    return replace(base, **changes)
+
+
+def value(**changes: Any) -> ValueFacts:
+    base = ValueFacts("A-1", "CNY", "WHOLESALE", Decimal(100_000), Decimal(85_000), None, False, False, "", ON, "model-1")
+    return replace(base, **changes)
+
+
+def inputs(**changes: Any) -> QuoteInputs:
+    base = QuoteInputs(
+        request=request(quote_date=changes.pop("on", ON)),
+        car=CarFacts(VIN, Energy.ICE, CarAge.USED, commercial_use=False),
+        value=value(),
+        lien=LienFacts("C-1", 7, (), Decimal(0)),
+        usage=UsageFacts(known=True, has_device=True, hours_silent=1.0),
+        borrower=BorrowerFacts(0.02, "LENDER"),
+    )
+    return replace(base, **changes)

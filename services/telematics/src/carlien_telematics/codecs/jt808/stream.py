@@ -1,0 +1,70 @@
+"""Messages out of a TCP stream, and sub-packages put together."""
+
+from collections import Counter, OrderedDict
+
+from carlien_telematics.codecs.errors import FrameError, Reason
+from carlien_telematics.codecs.jt808.frame import MAX_FRAME, Message, parse
+
+
+class StreamParser:
+    """Push parser; marks delimit, so a broken message costs only itself. The buffer is bounded by the longest frame."""
+
+    __slots__ = ("_buffer", "refused")
+
+    def __init__(self) -> None:
+        self._buffer = b""
+        self.refused: Counter[Reason] = Counter()
+        """Broken messages by reason."""
+
+    @property
+    def pending(self) -> int:
+        """Bytes of a message that is not complete yet."""
+        return len(self._buffer)
+
+    def feed(self, data: bytes) -> list[Message]:
+        """Whole messages in the order they came. One mark may end a message and begin the next."""
+        pieces = (self._buffer + data).split(b"\x7e")
+        rest = pieces.pop()
+        if len(rest) > MAX_FRAME:
+            self.refused[Reason.LENGTH] += 1
+            rest = b""
+        self._buffer = rest
+        messages = []
+        for piece in pieces:
+            if not piece:
+                continue
+            try:
+                messages.append(parse(b"\x7e" + piece + b"\x7e"))
+            except FrameError as error:
+                self.refused[error.reason] += 1
+        return messages
+
+
+class Reassembly:
+    """Joins sub-packages. Holds at most `limit` unfinished messages, the oldest going first."""
+
+    def __init__(self, limit: int = 16) -> None:
+        self._limit = limit
+        self._parts: OrderedDict[tuple[str, int, int], dict[int, bytes]] = OrderedDict()
+        self.dropped = 0
+        """Unfinished messages given up."""
+
+    def add(self, message: Message) -> Message | None:
+        """The whole message when its last part is there, in any order; None before. A message without parts is whole."""
+        if message.part is None:
+            return message
+        total, number = message.part
+        if not 1 <= number <= total:
+            self.dropped += 1
+            return None
+        key = (message.terminal, message.message_id, message.serial - number + 1 & 0xFFFF)
+        parts = self._parts.setdefault(key, {})
+        parts[number] = message.body
+        if len(parts) < total:
+            if len(self._parts) > self._limit:
+                self._parts.popitem(last=False)
+                self.dropped += 1
+            return None
+        del self._parts[key]
+        body = b"".join(parts[n] for n in sorted(parts))
+        return Message(message.message_id, message.terminal, key[2], body, message.encryption, message.version_2019)

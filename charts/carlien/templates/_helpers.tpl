@@ -82,8 +82,10 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 - {name: CARLIEN_OTLP_ENDPOINT, value: {{ . | quote }}}
 {{- end }}
 {{- range $facts.calls }}
+{{- if (index $values.components .).enabled }}
 {{- $callee := index $all . }}
 - {name: CARLIEN_{{ $callee.name | replace "-" "_" | upper }}_ADDRESS, value: {{ printf "%s-%s:%v" (include "carlien.fullname" $root) $callee.name $callee.grpcPort | quote }}}
+{{- end }}
 {{- end }}
 {{- if eq $facts.name "lien-registry" }}
 - {name: CARLIEN_FABRIC_PEER_ADDRESSES, value: {{ join "," (required "fabric.peerAddresses: say where your own peers are" $values.fabric.peerAddresses) | quote }}}

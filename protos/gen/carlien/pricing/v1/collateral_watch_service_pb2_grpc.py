@@ -45,6 +45,11 @@ class CollateralWatchServiceStub:
                 request_serializer=carlien_dot_pricing_dot_v1_dot_collateral__watch__service__pb2.GetWatchRequest.SerializeToString,
                 response_deserializer=carlien_dot_pricing_dot_v1_dot_collateral__watch__service__pb2.GetWatchResponse.FromString,
                 _registered_method=True)
+        self.ListWatches = channel.unary_unary(
+                '/carlien.pricing.v1.CollateralWatchService/ListWatches',
+                request_serializer=carlien_dot_pricing_dot_v1_dot_collateral__watch__service__pb2.ListWatchesRequest.SerializeToString,
+                response_deserializer=carlien_dot_pricing_dot_v1_dot_collateral__watch__service__pb2.ListWatchesResponse.FromString,
+                _registered_method=True)
 
 
 class CollateralWatchServiceServicer:
@@ -65,6 +70,13 @@ class CollateralWatchServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListWatches(self, request, context):
+        """Lists watches by loan identifier, filtered by stage.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CollateralWatchServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +89,11 @@ def add_CollateralWatchServiceServicer_to_server(servicer, server):
                     servicer.GetWatch,
                     request_deserializer=carlien_dot_pricing_dot_v1_dot_collateral__watch__service__pb2.GetWatchRequest.FromString,
                     response_serializer=carlien_dot_pricing_dot_v1_dot_collateral__watch__service__pb2.GetWatchResponse.SerializeToString,
+            ),
+            'ListWatches': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWatches,
+                    request_deserializer=carlien_dot_pricing_dot_v1_dot_collateral__watch__service__pb2.ListWatchesRequest.FromString,
+                    response_serializer=carlien_dot_pricing_dot_v1_dot_collateral__watch__service__pb2.ListWatchesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +151,33 @@ class CollateralWatchService:
             '/carlien.pricing.v1.CollateralWatchService/GetWatch',
             carlien_dot_pricing_dot_v1_dot_collateral__watch__service__pb2.GetWatchRequest.SerializeToString,
             carlien_dot_pricing_dot_v1_dot_collateral__watch__service__pb2.GetWatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWatches(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carlien.pricing.v1.CollateralWatchService/ListWatches',
+            carlien_dot_pricing_dot_v1_dot_collateral__watch__service__pb2.ListWatchesRequest.SerializeToString,
+            carlien_dot_pricing_dot_v1_dot_collateral__watch__service__pb2.ListWatchesResponse.FromString,
             options,
             channel_credentials,
             insecure,

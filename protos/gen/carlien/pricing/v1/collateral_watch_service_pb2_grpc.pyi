@@ -37,6 +37,8 @@ class CollateralWatchServiceStub:
     """Begins to watch a loan, or changes what is outstanding."""
     GetWatch: _grpc.UnaryUnaryMultiCallable[_collateral_watch_service_pb2.GetWatchRequest, _collateral_watch_service_pb2.GetWatchResponse]
     """Returns the watch of a loan."""
+    ListWatches: _grpc.UnaryUnaryMultiCallable[_collateral_watch_service_pb2.ListWatchesRequest, _collateral_watch_service_pb2.ListWatchesResponse]
+    """Lists watches by loan identifier, filtered by stage."""
 
 @_typing.type_check_only
 class CollateralWatchServiceAsyncStub(CollateralWatchServiceStub):
@@ -47,6 +49,8 @@ class CollateralWatchServiceAsyncStub(CollateralWatchServiceStub):
     """Begins to watch a loan, or changes what is outstanding."""
     GetWatch: _aio.UnaryUnaryMultiCallable[_collateral_watch_service_pb2.GetWatchRequest, _collateral_watch_service_pb2.GetWatchResponse]  # type: ignore[assignment]
     """Returns the watch of a loan."""
+    ListWatches: _aio.UnaryUnaryMultiCallable[_collateral_watch_service_pb2.ListWatchesRequest, _collateral_watch_service_pb2.ListWatchesResponse]  # type: ignore[assignment]
+    """Lists watches by loan identifier, filtered by stage."""
 
 class CollateralWatchServiceServicer(metaclass=_abc_1.ABCMeta):
     """Watches the collateral of loans."""
@@ -66,5 +70,13 @@ class CollateralWatchServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_collateral_watch_service_pb2.GetWatchResponse, _abc.Awaitable[_collateral_watch_service_pb2.GetWatchResponse]]:
         """Returns the watch of a loan."""
+
+    @_abc_1.abstractmethod
+    def ListWatches(
+        self,
+        request: _collateral_watch_service_pb2.ListWatchesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_collateral_watch_service_pb2.ListWatchesResponse, _abc.Awaitable[_collateral_watch_service_pb2.ListWatchesResponse]]:
+        """Lists watches by loan identifier, filtered by stage."""
 
 def add_CollateralWatchServiceServicer_to_server(servicer: CollateralWatchServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -40,6 +40,9 @@ class QuoteRequest(_message.Message):
     PURPOSE_FIELD_NUMBER: _builtins.int
     QUOTE_DATE_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    BALLOON_FIELD_NUMBER: _builtins.int
+    GRACE_MONTHS_FIELD_NUMBER: _builtins.int
+    DAY_COUNT_FIELD_NUMBER: _builtins.int
     appraisal_id: _builtins.str
     """A recorded appraisal."""
     term_months: _builtins.int
@@ -54,6 +57,10 @@ class QuoteRequest(_message.Message):
     """Purpose."""
     idempotency_key: _builtins.str
     """A repeat with this key returns the first answer."""
+    grace_months: _builtins.int
+    """First months in which interest alone is paid."""
+    day_count: _quote_pb2.DayCount.ValueType
+    """How interest periods are measured; 30/360 where unset."""
     @_builtins.property
     def vehicle(self) -> _vehicle_pb2.Vehicle:
         """A car, appraised now and recorded."""
@@ -74,6 +81,10 @@ class QuoteRequest(_message.Message):
     def quote_date(self) -> _date_pb2.Date:
         """Date of the contract; today (UTC) where unset. Rules are those in force on it."""
 
+    @_builtins.property
+    def balloon(self) -> _money_pb2.Money:
+        """Part of the principal that falls due with the last instalment; none where unset."""
+
     def __init__(
         self,
         *,
@@ -89,10 +100,13 @@ class QuoteRequest(_message.Message):
         purpose: _quote_pb2.LoanPurpose.ValueType = ...,
         quote_date: _date_pb2.Date | None = ...,
         idempotency_key: _builtins.str = ...,
+        balloon: _money_pb2.Money | None = ...,
+        grace_months: _builtins.int = ...,
+        day_count: _quote_pb2.DayCount.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "appraisal_id", b"appraisal_id", "borrower", b"borrower", "collateral", b"collateral", "quote_date", b"quote_date", "vehicle", b"vehicle"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "appraisal_id", b"appraisal_id", "balloon", b"balloon", "borrower", b"borrower", "collateral", b"collateral", "quote_date", b"quote_date", "vehicle", b"vehicle"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "appraisal_id", b"appraisal_id", "borrower", b"borrower", "collateral", b"collateral", "fees", b"fees", "idempotency_key", b"idempotency_key", "lender_type", b"lender_type", "product_type", b"product_type", "purpose", b"purpose", "quote_date", b"quote_date", "repayment_method", b"repayment_method", "term_months", b"term_months", "vehicle", b"vehicle"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "appraisal_id", b"appraisal_id", "balloon", b"balloon", "borrower", b"borrower", "collateral", b"collateral", "day_count", b"day_count", "fees", b"fees", "grace_months", b"grace_months", "idempotency_key", b"idempotency_key", "lender_type", b"lender_type", "product_type", b"product_type", "purpose", b"purpose", "quote_date", b"quote_date", "repayment_method", b"repayment_method", "term_months", b"term_months", "vehicle", b"vehicle"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_collateral: _TypeAlias = _typing.Literal["vehicle", "appraisal_id"]  # noqa: Y015
     _WhichOneofArgType_collateral: _TypeAlias = _typing.Literal["collateral", b"collateral"]  # noqa: Y015

@@ -142,6 +142,66 @@ REPAYMENT_METHOD_INTEREST_ONLY: RepaymentMethod.ValueType  # 3
 """Interest monthly, principal at the end (先息后本)."""
 Global___RepaymentMethod: _TypeAlias = RepaymentMethod  # noqa: Y015
 
+class _DayCount:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DayCountEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DayCount.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DAY_COUNT_UNSPECIFIED: _DayCount.ValueType  # 0
+    """Not stated; 30/360."""
+    DAY_COUNT_THIRTY_360: _DayCount.ValueType  # 1
+    """30/360: every month is a twelfth of a year."""
+    DAY_COUNT_ACT_365: _DayCount.ValueType  # 2
+    """Days over 365."""
+    DAY_COUNT_ACT_360: _DayCount.ValueType  # 3
+    """Days over 360."""
+    DAY_COUNT_ACT_ACT: _DayCount.ValueType  # 4
+    """Days over the days of the year they lie in (ISDA)."""
+
+class DayCount(_DayCount, metaclass=_DayCountEnumTypeWrapper):
+    """How the length of an interest period is measured."""
+
+DAY_COUNT_UNSPECIFIED: DayCount.ValueType  # 0
+"""Not stated; 30/360."""
+DAY_COUNT_THIRTY_360: DayCount.ValueType  # 1
+"""30/360: every month is a twelfth of a year."""
+DAY_COUNT_ACT_365: DayCount.ValueType  # 2
+"""Days over 365."""
+DAY_COUNT_ACT_360: DayCount.ValueType  # 3
+"""Days over 360."""
+DAY_COUNT_ACT_ACT: DayCount.ValueType  # 4
+"""Days over the days of the year they lie in (ISDA)."""
+Global___DayCount: _TypeAlias = DayCount  # noqa: Y015
+
+class _MatrixAxis:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MatrixAxisEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MatrixAxis.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MATRIX_AXIS_UNSPECIFIED: _MatrixAxis.ValueType  # 0
+    """Not stated."""
+    MATRIX_AXIS_BORROWER: _MatrixAxis.ValueType  # 1
+    """The borrower."""
+    MATRIX_AXIS_COLLATERAL: _MatrixAxis.ValueType  # 2
+    """The collateral."""
+    MATRIX_AXIS_USAGE: _MatrixAxis.ValueType  # 3
+    """Usage and market."""
+
+class MatrixAxis(_MatrixAxis, metaclass=_MatrixAxisEnumTypeWrapper):
+    """An axis of the risk matrix."""
+
+MATRIX_AXIS_UNSPECIFIED: MatrixAxis.ValueType  # 0
+"""Not stated."""
+MATRIX_AXIS_BORROWER: MatrixAxis.ValueType  # 1
+"""The borrower."""
+MATRIX_AXIS_COLLATERAL: MatrixAxis.ValueType  # 2
+"""The collateral."""
+MATRIX_AXIS_USAGE: MatrixAxis.ValueType  # 3
+"""Usage and market."""
+Global___MatrixAxis: _TypeAlias = MatrixAxis  # noqa: Y015
+
 class _FeeTiming:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -425,22 +485,26 @@ class Reason(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     RULE_FIELD_NUMBER: _builtins.int
+    BLOCKING_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """Stable code, for example LTV_ABOVE_LIMIT or LIEN_AHEAD."""
     message: _builtins.str
     """One sentence for a person."""
     rule: _builtins.str
     """The rule it rests on, where there is one."""
+    blocking: _builtins.bool
+    """True where it declines the loan; false where it only informs."""
     def __init__(
         self,
         *,
         code: _builtins.str = ...,
         message: _builtins.str = ...,
         rule: _builtins.str = ...,
+        blocking: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "rule", b"rule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocking", b"blocking", "code", b"code", "message", b"message", "rule", b"rule"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -495,6 +559,146 @@ class MatrixCell(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MatrixCell: _TypeAlias = MatrixCell  # noqa: Y015
+
+@_typing.final
+class MatrixStep(_message.Message):
+    """What one step better on an axis would change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AXIS_FIELD_NUMBER: _builtins.int
+    CELL_FIELD_NUMBER: _builtins.int
+    NOMINAL_RATE_CHANGE_FIELD_NUMBER: _builtins.int
+    axis: Global___MatrixAxis.ValueType
+    """The axis."""
+    nominal_rate_change: _builtins.float
+    """Change of the nominal annual rate, as a fraction; negative is cheaper."""
+    @_builtins.property
+    def cell(self) -> Global___MatrixCell:
+        """The cell one step better."""
+
+    def __init__(
+        self,
+        *,
+        axis: Global___MatrixAxis.ValueType = ...,
+        cell: Global___MatrixCell | None = ...,
+        nominal_rate_change: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cell", b"cell"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["axis", b"axis", "cell", b"cell", "nominal_rate_change", b"nominal_rate_change"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MatrixStep: _TypeAlias = MatrixStep  # noqa: Y015
+
+@_typing.final
+class LossFigures(_message.Message):
+    """What may be lost on the loan over its life, by joint simulation of default, market and car value."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PERCENTILE_99_FIELD_NUMBER: _builtins.int
+    IFRS9_STAGE_FIELD_NUMBER: _builtins.int
+    ECL_12M_FIELD_NUMBER: _builtins.int
+    ECL_LIFETIME_FIELD_NUMBER: _builtins.int
+    LOSS_GIVEN_DEFAULT_FIELD_NUMBER: _builtins.int
+    LTV_ABOVE_ONE_PROBABILITY_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    ifrs9_stage: _builtins.int
+    """IFRS 9 stage at origination."""
+    loss_given_default: _builtins.float
+    """Mean loss given default over the life, as a fraction of what is owed."""
+    seed: _builtins.int
+    """Seed of the common random numbers."""
+    @_builtins.property
+    def percentile_99(self) -> _money_pb2.Money:
+        """Loss that is exceeded with 1 % probability, discounted."""
+
+    @_builtins.property
+    def ecl_12m(self) -> _money_pb2.Money:
+        """Expected credit loss of the next 12 months."""
+
+    @_builtins.property
+    def ecl_lifetime(self) -> _money_pb2.Money:
+        """Expected credit loss of the whole life."""
+
+    @_builtins.property
+    def ltv_above_one_probability(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Probability that the balance exceeds the car's value, by month from 1."""
+
+    def __init__(
+        self,
+        *,
+        percentile_99: _money_pb2.Money | None = ...,
+        ifrs9_stage: _builtins.int = ...,
+        ecl_12m: _money_pb2.Money | None = ...,
+        ecl_lifetime: _money_pb2.Money | None = ...,
+        loss_given_default: _builtins.float = ...,
+        ltv_above_one_probability: _abc.Iterable[_builtins.float] | None = ...,
+        seed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ecl_12m", b"ecl_12m", "ecl_lifetime", b"ecl_lifetime", "percentile_99", b"percentile_99"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ecl_12m", b"ecl_12m", "ecl_lifetime", b"ecl_lifetime", "ifrs9_stage", b"ifrs9_stage", "loss_given_default", b"loss_given_default", "ltv_above_one_probability", b"ltv_above_one_probability", "percentile_99", b"percentile_99", "seed", b"seed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LossFigures: _TypeAlias = LossFigures  # noqa: Y015
+
+@_typing.final
+class Counteroffer(_message.Message):
+    """Another loan the borrower could have instead: lawful, and at or above the hurdle."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    TERM_MONTHS_FIELD_NUMBER: _builtins.int
+    NOMINAL_RATE_FIELD_NUMBER: _builtins.int
+    ANNUAL_RATE_IRR_FIELD_NUMBER: _builtins.int
+    PAYMENT_FIELD_NUMBER: _builtins.int
+    NEEDS_DEVICE_FIELD_NUMBER: _builtins.int
+    WITHOUT_FEES_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    term_months: _builtins.int
+    """Term in months."""
+    nominal_rate: _builtins.float
+    """Nominal annual rate, as a fraction."""
+    annual_rate_irr: _builtins.float
+    """Annualised all-in cost by compound IRR, as a fraction."""
+    needs_device: _builtins.bool
+    """True where it needs a device that reports."""
+    without_fees: _builtins.bool
+    """True where the fees asked for are left out."""
+    description: _builtins.str
+    """What it changes, for a person."""
+    @_builtins.property
+    def amount(self) -> _money_pb2.Money:
+        """Principal."""
+
+    @_builtins.property
+    def payment(self) -> _money_pb2.Money:
+        """First instalment."""
+
+    def __init__(
+        self,
+        *,
+        amount: _money_pb2.Money | None = ...,
+        term_months: _builtins.int = ...,
+        nominal_rate: _builtins.float = ...,
+        annual_rate_irr: _builtins.float = ...,
+        payment: _money_pb2.Money | None = ...,
+        needs_device: _builtins.bool = ...,
+        without_fees: _builtins.bool = ...,
+        description: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "payment", b"payment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "annual_rate_irr", b"annual_rate_irr", "description", b"description", "needs_device", b"needs_device", "nominal_rate", b"nominal_rate", "payment", b"payment", "term_months", b"term_months", "without_fees", b"without_fees"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Counteroffer: _TypeAlias = Counteroffer  # noqa: Y015
 
 @_typing.final
 class Versions(_message.Message):
@@ -562,6 +766,21 @@ class Quote(_message.Message):
     VERSIONS_FIELD_NUMBER: _builtins.int
     INPUT_HASH_FIELD_NUMBER: _builtins.int
     QUOTED_AT_FIELD_NUMBER: _builtins.int
+    RATE_CAPS_FIELD_NUMBER: _builtins.int
+    ANNUAL_RATE_IRR_WITHOUT_FEES_FIELD_NUMBER: _builtins.int
+    ANNUAL_RATE_SIMPLE_WITHOUT_FEES_FIELD_NUMBER: _builtins.int
+    DEFAULT_INTEREST_FIELD_NUMBER: _builtins.int
+    MATRIX_STEPS_FIELD_NUMBER: _builtins.int
+    LOSS_FIELD_NUMBER: _builtins.int
+    HURDLE_FIELD_NUMBER: _builtins.int
+    VALUED_AS_FIELD_NUMBER: _builtins.int
+    PROBABILITY_OF_DEFAULT_FIELD_NUMBER: _builtins.int
+    PROBABILITY_OF_DEFAULT_ORIGIN_FIELD_NUMBER: _builtins.int
+    CERTIFICATE_NUMBER_FIELD_NUMBER: _builtins.int
+    ACCEPTED_AT_FIELD_NUMBER: _builtins.int
+    QUOTE_DATE_FIELD_NUMBER: _builtins.int
+    COUNTEROFFERS_FIELD_NUMBER: _builtins.int
+    BORROWER_REASON_CODES_FIELD_NUMBER: _builtins.int
     quote_id: _builtins.str
     """Identifier."""
     decision: Global___Decision.ValueType
@@ -588,6 +807,20 @@ class Quote(_message.Message):
     """Risk-adjusted return on capital, as a fraction a year."""
     input_hash: _builtins.str
     """SHA-256 over all inputs, lower-case hexadecimal."""
+    annual_rate_irr_without_fees: _builtins.float
+    """Annualised cost of interest alone by compound IRR, as a fraction."""
+    annual_rate_simple_without_fees: _builtins.float
+    """Annualised cost of interest alone by simple interest, as a fraction."""
+    hurdle: _builtins.float
+    """Return on capital the price was solved for, as a fraction a year."""
+    valued_as: _builtins.str
+    """Market in which the car was valued for the loan to value, a name of valuation's PriceType."""
+    probability_of_default: _builtins.float
+    """Probability of default in 12 months that was used, as a fraction."""
+    probability_of_default_origin: _builtins.str
+    """Where that probability comes from: LENDER, MODEL, SCORE or POLICY."""
+    certificate_number: _builtins.str
+    """The registry's search certificate it rests on."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """Principal."""
@@ -624,6 +857,38 @@ class Quote(_message.Message):
     def quoted_at(self) -> _timestamp_pb2.Timestamp:
         """When it was computed."""
 
+    @_builtins.property
+    def rate_caps(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateCap]:
+        """Every cap that applies, tightest first."""
+
+    @_builtins.property
+    def default_interest(self) -> Global___RateCap:
+        """Highest lawful annual rate after default, penalties included."""
+
+    @_builtins.property
+    def matrix_steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___MatrixStep]:
+        """What one step better on each axis would change."""
+
+    @_builtins.property
+    def loss(self) -> Global___LossFigures:
+        """What may be lost."""
+
+    @_builtins.property
+    def accepted_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was accepted."""
+
+    @_builtins.property
+    def quote_date(self) -> _date_pb2.Date:
+        """Date of the contract; rules are those in force on it."""
+
+    @_builtins.property
+    def counteroffers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Counteroffer]:
+        """What the borrower could have instead."""
+
+    @_builtins.property
+    def borrower_reason_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Adverse-action reasons of the borrower model, most important first."""
+
     def __init__(
         self,
         *,
@@ -649,10 +914,25 @@ class Quote(_message.Message):
         versions: Global___Versions | None = ...,
         input_hash: _builtins.str = ...,
         quoted_at: _timestamp_pb2.Timestamp | None = ...,
+        rate_caps: _abc.Iterable[Global___RateCap] | None = ...,
+        annual_rate_irr_without_fees: _builtins.float = ...,
+        annual_rate_simple_without_fees: _builtins.float = ...,
+        default_interest: Global___RateCap | None = ...,
+        matrix_steps: _abc.Iterable[Global___MatrixStep] | None = ...,
+        loss: Global___LossFigures | None = ...,
+        hurdle: _builtins.float = ...,
+        valued_as: _builtins.str = ...,
+        probability_of_default: _builtins.float = ...,
+        probability_of_default_origin: _builtins.str = ...,
+        certificate_number: _builtins.str = ...,
+        accepted_at: _timestamp_pb2.Timestamp | None = ...,
+        quote_date: _date_pb2.Date | None = ...,
+        counteroffers: _abc.Iterable[Global___Counteroffer] | None = ...,
+        borrower_reason_codes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "expected_loss", b"expected_loss", "expires_at", b"expires_at", "matrix_cell", b"matrix_cell", "quoted_at", b"quoted_at", "rate_cap", b"rate_cap", "versions", b"versions"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "amount", b"amount", "default_interest", b"default_interest", "expected_loss", b"expected_loss", "expires_at", b"expires_at", "loss", b"loss", "matrix_cell", b"matrix_cell", "quote_date", b"quote_date", "quoted_at", b"quoted_at", "rate_cap", b"rate_cap", "versions", b"versions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "annual_rate_irr", b"annual_rate_irr", "annual_rate_simple", b"annual_rate_simple", "appraisal_id", b"appraisal_id", "decision", b"decision", "expected_loss", b"expected_loss", "expires_at", b"expires_at", "input_hash", b"input_hash", "ltv_p10", b"ltv_p10", "ltv_p50", b"ltv_p50", "matrix_cell", b"matrix_cell", "nominal_rate", b"nominal_rate", "quote_id", b"quote_id", "quoted_at", b"quoted_at", "raroc", b"raroc", "rate_cap", b"rate_cap", "reasons", b"reasons", "schedule", b"schedule", "status", b"status", "term_months", b"term_months", "versions", b"versions", "vin", b"vin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "amount", b"amount", "annual_rate_irr", b"annual_rate_irr", "annual_rate_irr_without_fees", b"annual_rate_irr_without_fees", "annual_rate_simple", b"annual_rate_simple", "annual_rate_simple_without_fees", b"annual_rate_simple_without_fees", "appraisal_id", b"appraisal_id", "borrower_reason_codes", b"borrower_reason_codes", "certificate_number", b"certificate_number", "counteroffers", b"counteroffers", "decision", b"decision", "default_interest", b"default_interest", "expected_loss", b"expected_loss", "expires_at", b"expires_at", "hurdle", b"hurdle", "input_hash", b"input_hash", "loss", b"loss", "ltv_p10", b"ltv_p10", "ltv_p50", b"ltv_p50", "matrix_cell", b"matrix_cell", "matrix_steps", b"matrix_steps", "nominal_rate", b"nominal_rate", "probability_of_default", b"probability_of_default", "probability_of_default_origin", b"probability_of_default_origin", "quote_date", b"quote_date", "quote_id", b"quote_id", "quoted_at", b"quoted_at", "raroc", b"raroc", "rate_cap", b"rate_cap", "rate_caps", b"rate_caps", "reasons", b"reasons", "schedule", b"schedule", "status", b"status", "term_months", b"term_months", "valued_as", b"valued_as", "versions", b"versions", "vin", b"vin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

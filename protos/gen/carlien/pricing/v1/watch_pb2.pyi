@@ -76,6 +76,10 @@ class Watch(_message.Message):
     APPRAISAL_ID_FIELD_NUMBER: _builtins.int
     REGISTRATION_NUMBER_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
+    DRIVER_LOSS_FIELD_NUMBER: _builtins.int
+    MARKET_LOSS_FIELD_NUMBER: _builtins.int
+    CURE_UNTIL_FIELD_NUMBER: _builtins.int
+    MONITORING_TIER_FIELD_NUMBER: _builtins.int
     loan_id: _builtins.str
     """The lender's identifier of the loan."""
     vin: _builtins.str
@@ -92,6 +96,8 @@ class Watch(_message.Message):
     """The appraisal it is marked by."""
     registration_number: _builtins.str
     """The lien registration it is secured by, once known."""
+    monitoring_tier: _builtins.int
+    """Monitoring tier, 1 (light) to 3 (tight)."""
     @_builtins.property
     def outstanding(self) -> _money_pb2.Money:
         """Principal outstanding."""
@@ -112,6 +118,18 @@ class Watch(_message.Message):
     def updated_at(self) -> _timestamp_pb2.Timestamp:
         """When it was last marked."""
 
+    @_builtins.property
+    def driver_loss(self) -> _money_pb2.Money:
+        """Fall in value since the watch began that the driver caused, as valuation attributes it (Civil Code 408)."""
+
+    @_builtins.property
+    def market_loss(self) -> _money_pb2.Money:
+        """Fall in value since the watch began that the market caused."""
+
+    @_builtins.property
+    def cure_until(self) -> _timestamp_pb2.Timestamp:
+        """Until when a margin call can be cured; unset in other stages."""
+
     def __init__(
         self,
         *,
@@ -128,10 +146,14 @@ class Watch(_message.Message):
         appraisal_id: _builtins.str = ...,
         registration_number: _builtins.str = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
+        driver_loss: _money_pb2.Money | None = ...,
+        market_loss: _money_pb2.Money | None = ...,
+        cure_until: _timestamp_pb2.Timestamp | None = ...,
+        monitoring_tier: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["outstanding", b"outstanding", "updated_at", b"updated_at", "value_p10", b"value_p10", "value_p50", b"value_p50"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cure_until", b"cure_until", "driver_loss", b"driver_loss", "market_loss", b"market_loss", "outstanding", b"outstanding", "updated_at", b"updated_at", "value_p10", b"value_p10", "value_p50", b"value_p50"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["appraisal_id", b"appraisal_id", "loan_id", b"loan_id", "ltv_p10", b"ltv_p10", "ltv_p50", b"ltv_p50", "outstanding", b"outstanding", "quote_id", b"quote_id", "registration_number", b"registration_number", "stage", b"stage", "stage_reasons", b"stage_reasons", "updated_at", b"updated_at", "value_p10", b"value_p10", "value_p50", b"value_p50", "vin", b"vin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["appraisal_id", b"appraisal_id", "cure_until", b"cure_until", "driver_loss", b"driver_loss", "loan_id", b"loan_id", "ltv_p10", b"ltv_p10", "ltv_p50", b"ltv_p50", "market_loss", b"market_loss", "monitoring_tier", b"monitoring_tier", "outstanding", b"outstanding", "quote_id", b"quote_id", "registration_number", b"registration_number", "stage", b"stage", "stage_reasons", b"stage_reasons", "updated_at", b"updated_at", "value_p10", b"value_p10", "value_p50", b"value_p50", "vin", b"vin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

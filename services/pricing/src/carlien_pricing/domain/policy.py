@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
+from itertools import pairwise
 from typing import ClassVar, TypeVar
 
 from carlien_common.domain.errors import invalid
@@ -197,7 +198,7 @@ def _not_covered(table: str, day: date) -> Exception:
 
 
 def _check_gapless(name: str, rows: Sequence[Rule]) -> None:
-    for earlier, later in zip(rows, rows[1:], strict=False):
+    for earlier, later in pairwise(rows):
         if earlier.effective_to is None or (later.effective_from - earlier.effective_to).days != 1:
             raise ValueError(f"{name}: {later.id} must begin the day after {earlier.id} ends")
 

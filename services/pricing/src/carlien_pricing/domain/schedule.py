@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_HALF_UP, Context, Decimal, localcontext
 from enum import StrEnum
+from itertools import pairwise
 
 from carlien_common.domain.errors import invalid
 from carlien_pricing.domain.calendar import DayCount, add_months, year_fraction
@@ -115,7 +116,7 @@ def _build(terms: LoanTerms, monthly_fee: Decimal) -> tuple[Instalment, ...]:
     if terms.day_count is DayCount.THIRTY_360:
         rates = [terms.nominal_rate / 12] * term
     else:
-        rates = [terms.nominal_rate * year_fraction(begin, end, terms.day_count) for begin, end in zip(dates, dates[1:], strict=False)]
+        rates = [terms.nominal_rate * year_fraction(begin, end, terms.day_count) for begin, end in pairwise(dates)]
     amortising = term - grace
     payment = Decimal(0)
     principal_part = Decimal(0)

@@ -32,6 +32,7 @@ def source(layout: Layout) -> Path:
 
 
 def source_digest(layout: Layout) -> str:
+    """Of what goes into the binary; tests do not."""
     home = source(layout)
     files = [path for path in home.rglob("*.go") if not path.name.endswith("_test.go")]
     return digest(*sorted(files), home / "go.mod", home / "go.sum")
@@ -123,9 +124,7 @@ def _committed(starter: Starter) -> tuple[str, int] | None:
     return None
 
 
-def _deploy(
-    starter: Starter, version: str, sequence: int, packages: dict[str, bytes], package_ids: dict[str, str]
-) -> None:
+def _deploy(starter: Starter, version: str, sequence: int, packages: dict[str, bytes], package_ids: dict[str, str]) -> None:
     """Install on each org's peer, approve for each org, commit. Each step is skipped where an earlier run did it."""
     layout = starter.layout
     definition = ["--channelID", CHANNEL, "--name", NAME, "--version", version, "--sequence", str(sequence)]

@@ -17,13 +17,14 @@ from rich.table import Table
 
 from carlien_local import environment, graph, stack
 from carlien_local.errors import Interrupted, StackError
-from carlien_local.layout import Layout, find_layout
+from carlien_local.layout import find_layout
 from carlien_local.starting import Starter
 
 console = Console(highlight=False, soft_wrap=True)
 
 
 def main() -> None:
+    """The console script."""
     arguments = _parser().parse_args()
     # A `kill` of `up` is treated like Ctrl-C.
     signal.signal(signal.SIGTERM, _interrupt)
@@ -44,12 +45,13 @@ def main() -> None:
 
 
 def up(starter: Starter, arguments: argparse.Namespace) -> int:
+    """Start what isn't running, in order; the supervisor takes over whatever came of it."""
     layout = starter.layout
     begin = time.monotonic()
     with stack.locked(layout, starter):
         layout.create()
         starter.processes.stop("supervisor")
-        steps = stack.infrastructure(starter)
+        steps = stack.infrastructure(starter) if arguments.only == "infra" else stack.everything(starter)
         try:
             environment.write(layout)
             outcomes = graph.run(steps, done=_report, cancel=starter.cancel, waiting=_waiting)
@@ -69,7 +71,8 @@ def up(starter: Starter, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def down(starter: Starter, arguments: argparse.Namespace) -> int:
+def down(starter: Starter, _arguments: argparse.Namespace) -> int:
+    """End every process."""
     if not starter.layout.state.is_dir():
         console.print(f"Nothing to end: there is no {starter.layout.state}.")
         return 0
@@ -80,7 +83,8 @@ def down(starter: Starter, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def reset(starter: Starter, arguments: argparse.Namespace) -> int:
+def reset(starter: Starter, _arguments: argparse.Namespace) -> int:
+    """End every process and delete the state."""
     if starter.layout.state.is_dir():
         with stack.locked(starter.layout, starter):
             stack.reset(starter)
@@ -89,6 +93,7 @@ def reset(starter: Starter, arguments: argparse.Namespace) -> int:
 
 
 def status(starter: Starter, arguments: argparse.Namespace) -> int:
+    """A table of the parts, or JSON."""
     rows = stack.status(starter.processes, starter.layout)
     healthy = bool(rows) and all(row.state == "running" for row in rows)
     if arguments.json:
@@ -104,20 +109,19 @@ def status(starter: Starter, arguments: argparse.Namespace) -> int:
         color = {"running": "green", "stopped": "yellow"}.get(row.state, "red")
         uptime = "" if row.uptime_s is None else _duration(row.uptime_s)
         ports = " ".join(map(str, row.ports))
-        table.add_row(
-            row.name, f"[{color}]{row.state}[/{color}]", str(row.pid or ""), ports, uptime, str(row.restarts or "")
-        )
+        table.add_row(row.name, f"[{color}]{row.state}[/{color}]", str(row.pid or ""), ports, uptime, str(row.restarts or ""))
     console.print(table)
     return 0 if healthy else 1
 
 
 def logs(starter: Starter, arguments: argparse.Namespace) -> int:
+    """The end of a part's log, by tail(1)."""
     log = starter.layout.log(arguments.name)
     if not log.exists():
         present = ", ".join(sorted(path.stem for path in log.parent.glob("*.log"))) or "none yet"
         raise StackError(f"There is no log of {arguments.name!r}. Logs: {present}.")
     follow = ["-f"] if arguments.follow else []
-    os.execvp("tail", ["tail", "-n", str(arguments.lines), *follow, str(log)])
+    os.execvp("tail", ["tail", "-n", str(arguments.lines), *follow, str(log)])  # noqa: S606 - no shell is wanted
 
 
 def stop(starter: Starter, arguments: argparse.Namespace) -> int:
@@ -131,6 +135,7 @@ def stop(starter: Starter, arguments: argparse.Namespace) -> int:
 
 
 def start(starter: Starter, arguments: argparse.Namespace) -> int:
+    """Start parts that were stopped, and wait until they accept connections."""
     with stack.locked(starter.layout, starter):
         for name in _known(starter, arguments.names):
             stack.start_again(starter, name)
@@ -139,6 +144,7 @@ def start(starter: Starter, arguments: argparse.Namespace) -> int:
 
 
 def restart(starter: Starter, arguments: argparse.Namespace) -> int:
+    """Stop and start parts."""
     arguments.kill = False
     return stop(starter, arguments) or start(starter, arguments)
 

@@ -57,6 +57,7 @@ def write(layout: Layout) -> None:
 
 
 def render(values: Mapping[str, str], layout: Layout) -> str:
+    """The text of the file: `export NAME=value` lines."""
     lines = ["# Written by carlien-local up. `source` it from a shell."]
     lines += [f"export {name}={shlex.quote(value)}" for name, value in sorted(values.items())]
     lines.append(f"export PATH={shlex.quote(str(layout.fabric_tools / 'bin'))}:$PATH")

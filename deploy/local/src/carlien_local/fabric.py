@@ -71,18 +71,22 @@ class Org:
 
 
 def orgs(layout: Layout) -> tuple[Org, Org]:
+    """The two lenders."""
     return Org("org1", layout), Org("org2", layout)
 
 
 def folder(layout: Layout) -> Path:
+    """Key material, configuration and ledgers."""
     return layout.state / "fabric"
 
 
 def orderer_ca(layout: Layout) -> Path:
+    """The CA of the orderer's TLS certificate."""
     return folder(layout) / "crypto" / ORDERER_HOME / "tls/ca.crt"
 
 
 def tool(layout: Layout, name: str) -> Path:
+    """One of the binaries that `make setup` built; raises StackError when it is missing."""
     path = layout.fabric_tools / "bin" / name
     if not path.exists():
         raise StackError(f"Fabric's {name} isn't in {path.parent}: run `make setup`.")
@@ -141,14 +145,12 @@ def _generate(starter: Starter) -> None:
         for left in ("crypto", "identities", "data"):
             shutil.rmtree(home / left, ignore_errors=True)
         config = layout.root / "deploy/fabric/crypto-config.yaml"
-        starter.run(
-            "fabric", [tool(layout, "cryptogen"), "generate", f"--config={config}", f"--output={home / 'crypto'}"]
-        )
+        starter.run("fabric", [tool(layout, "cryptogen"), "generate", f"--config={config}", f"--output={home / 'crypto'}"])
         template = string.Template((layout.root / "deploy/fabric/configtx.yaml").read_text())
         ports = {name.replace("-", "_"): layout.port(name) for name in ("orderer", "peer-org1", "peer-org2")}
         (home / "configtx.yaml").write_text(template.substitute(ports))
         draft = home / "genesis.block.new"
-        configtxgen = [tool(layout, "configtxgen"), "-profile", "Carlien", "-channelID", CHANNEL, "-outputBlock", draft]
+        configtxgen: list[str | Path] = [tool(layout, "configtxgen"), "-profile", "Carlien", "-channelID", CHANNEL, "-outputBlock", draft]
         starter.run("fabric", configtxgen, env={"FABRIC_CFG_PATH": str(home)})
         draft.replace(block)
     for org in orgs(layout):
@@ -189,7 +191,7 @@ def _start_orderer(starter: Starter) -> bool:
     started = starter.ensure(spec, lambda: bool(http_get(operations, "/healthz")) and _channels(layout) is not None)
     if CHANNEL not in (_channels(layout) or ()):
         block = folder(layout) / "genesis.block"
-        join = ["channel", "join", "--channelID", CHANNEL, "--config-block", block]
+        join: list[str | Path] = ["channel", "join", "--channelID", CHANNEL, "--config-block", block]
         starter.run("orderer", [tool(layout, "osnadmin"), *join, "-o", layout.address("orderer-admin")])
     return started
 

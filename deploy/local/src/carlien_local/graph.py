@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from carlien_local.errors import StackError
 
+TELL_EVERY_S = 5.0
+
 
 @dataclass(frozen=True)
 class Step:
@@ -30,13 +32,17 @@ class Outcome:
 
 
 def run(
-    steps: Iterable[Step], *, done: Callable[[Outcome], None], cancel: Callable[[], None], waiting: Callable[[list[str]], None]
+    steps: Iterable[Step],
+    *,
+    done: Callable[[Outcome], None],
+    cancel: Callable[[], None],
+    waiting: Callable[[list[str]], None],
 ) -> list[Outcome]:
     """The outcomes, in order of completion.
 
     A failed step takes those behind it along (they are not run, and have no outcome); unrelated ones go on. On
     KeyboardInterrupt, or an exception that isn't a StackError, `cancel` is called, the running steps are awaited, and
-    it is raised. `waiting` is told the running steps every 5 s.
+    it is raised. `waiting` is told the running steps every TELL_EVERY_S.
     """
     pending = {step.name: step for step in steps}
     outcomes: dict[str, Outcome] = {}
@@ -44,14 +50,20 @@ def run(
     with ThreadPoolExecutor(max_workers=max(1, len(pending))) as pool:
         try:
             while pending or running:
+                succeeded = {name for name, outcome in outcomes.items() if outcome.error is None}
+                possible = succeeded | set(running.values()) | set(pending)
                 for step in list(pending.values()):
-                    before = [outcomes.get(name) for name in step.after]
-                    if any(outcome and outcome.error for outcome in before) or not _reachable(step, pending, running, outcomes):
-                        del pending[step.name]
-                    elif all(before):
+                    if not possible.issuperset(step.after):
+                        del pending[step.name]  # what it waits for failed, or was dropped itself
+                        possible.discard(step.name)
+                    elif succeeded.issuperset(step.after):
                         running[pool.submit(_run, pending.pop(step.name))] = step.name
-                finished, _ = wait(running, timeout=5.0, return_when=FIRST_COMPLETED)
-                if running and not finished:
+                if not running:
+                    if pending.keys() == possible - succeeded:
+                        raise ValueError(f"these steps wait for each other: {sorted(pending)}")
+                    continue
+                finished, _ = wait(running, timeout=TELL_EVERY_S, return_when=FIRST_COMPLETED)
+                if not finished:
                     waiting(sorted(running.values()))
                 for future in finished:
                     outcome = future.result()
@@ -61,13 +73,6 @@ def run(
             cancel()
             raise
     return list(outcomes.values())
-
-
-def _reachable(
-    step: Step, pending: dict[str, Step], running: dict[Future[Outcome], str], outcomes: dict[str, Outcome]
-) -> bool:
-    """False when a step waits for one that was dropped, or that was never there."""
-    return all(name in pending or name in outcomes or name in running.values() for name in step.after)
 
 
 def _run(step: Step) -> Outcome:

@@ -92,9 +92,7 @@ def up(starter: Starter) -> bool:
     data = folder / "data"
     (folder / "logging").mkdir(parents=True, exist_ok=True)
     (folder / "logging" / "simplelogger.properties").write_text(LOGGING)
-    properties = PROPERTIES.format(
-        broker=layout.port("kafka"), controller=layout.port("kafka-controller"), data=data
-    )
+    properties = PROPERTIES.format(broker=layout.port("kafka"), controller=layout.port("kafka-controller"), data=data)
     config = folder / "server.properties"
     config.write_text(properties)
     if not (data / "meta.properties").exists():

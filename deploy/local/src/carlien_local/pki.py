@@ -55,9 +55,7 @@ def _authority(folder: Path) -> tuple[ec.EllipticCurvePrivateKey, x509.Certifica
 
 def _issue(target: Path, org: str, role: str, ca_key: ec.EllipticCurvePrivateKey, ca: x509.Certificate) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name(
-        [x509.NameAttribute(NameOID.ORGANIZATION_NAME, org), x509.NameAttribute(NameOID.COMMON_NAME, role)]
-    )
+    subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, org), x509.NameAttribute(NameOID.COMMON_NAME, role)])
     names = [
         x509.UniformResourceIdentifier(f"spiffe://carlien/{org}/{role}"),
         x509.DNSName("localhost"),
@@ -79,9 +77,7 @@ def _issue(target: Path, org: str, role: str, ca_key: ec.EllipticCurvePrivateKey
     write_certificate(target, certificate)
 
 
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, lifetime: dt.timedelta
-) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, lifetime: dt.timedelta) -> x509.CertificateBuilder:
     now = dt.datetime.now(dt.UTC)
     return (
         x509.CertificateBuilder()
@@ -124,6 +120,7 @@ def _usable(file: Path, issuer: x509.Certificate | None = None) -> bool:
 
 
 def read_key(file: Path) -> ec.EllipticCurvePrivateKey:
+    """A PEM file without passphrase."""
     key = serialization.load_pem_private_key(file.read_bytes(), password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise TypeError(f"{file} isn't an elliptic-curve key")
@@ -132,15 +129,14 @@ def read_key(file: Path) -> ec.EllipticCurvePrivateKey:
 
 def write_key(target: Path, key: ec.EllipticCurvePrivateKey) -> None:
     """PKCS#8 PEM, readable by the owner only from the first byte on."""
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     target.unlink(missing_ok=True)
     with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(pem)
 
 
 def write_certificate(target: Path, certificate: x509.Certificate) -> None:
+    """PEM, in one step."""
     draft = target.with_suffix(".crt.new")
     draft.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     draft.replace(target)

@@ -12,7 +12,7 @@ LISTEN = "0A"
 
 
 def require_free(name: str, ports: tuple[int, ...]) -> None:
-    """Raises StackError naming the first port that another process listens on, and that process where it can be seen."""
+    """Raises StackError naming the first port another process listens on, and that process where it can be seen."""
     for port in ports:
         if is_taken(port):
             raise StackError(
@@ -22,6 +22,7 @@ def require_free(name: str, ports: tuple[int, ...]) -> None:
 
 
 def is_taken(port: int, host: str = "127.0.0.1") -> bool:
+    """True when a listener on `host` can't be opened now."""
     with socket.socket() as probe:
         # As servers do: a connection in TIME_WAIT from the last run is no obstacle.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

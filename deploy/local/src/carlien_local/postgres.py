@@ -103,7 +103,7 @@ def up(starter: Starter) -> bool:
         # A first attempt that was cut off leaves files initdb would refuse.
         for left in data.glob("*") if data.is_dir() else ():
             shutil.rmtree(left) if left.is_dir() else left.unlink()
-        initdb = [binaries() / "initdb", "-D", data, "-U", SUPERUSER, "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
+        initdb: list[str | Path] = [binaries() / "initdb", "-D", data, "-U", SUPERUSER, "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]
         starter.run("postgres", [*initdb, "--auth-local=trust", "--auth-host=scram-sha-256"], user=user, cwd=Path("/"))
     sockets.mkdir(exist_ok=True)
     (data / "carlien.conf").write_text(SETTINGS)
@@ -140,8 +140,8 @@ def _answers(starter: Starter) -> bool:
 
 def _psql(starter: Starter, sql: str, database: str = SUPERUSER) -> str:
     layout = starter.layout
-    command = [binaries() / "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", SUPERUSER, "-d", database]
-    where = ["-h", socket_folder(layout), "-p", str(layout.port("postgres"))]
+    command: list[str | Path] = [binaries() / "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-U", SUPERUSER, "-d", database]
+    where: list[str | Path] = ["-h", socket_folder(layout), "-p", str(layout.port("postgres"))]
     return starter.run("postgres", [*command, *where], user=account(), cwd=Path("/"), stdin=sql, timeout_s=20.0)
 
 

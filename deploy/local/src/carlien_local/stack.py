@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from carlien_local import chaincode, fabric, graph, kafka, pki, postgres, supervisor
+from carlien_local import chaincode, fabric, graph, kafka, pki, postgres, prometheus, services, supervisor
 from carlien_local.errors import StackError
 from carlien_local.layout import Layout
 from carlien_local.processes import Processes, ProcessSpec, end
@@ -68,6 +68,15 @@ def infrastructure(starter: Starter) -> list[graph.Step]:
         graph.Step("fabric", lambda: fabric.up(starter)),
         graph.Step("chaincode-build", built),
         graph.Step("chaincode", deployed, after=("fabric", "chaincode-build")),
+    ]
+
+
+def everything(starter: Starter) -> list[graph.Step]:
+    """The infrastructure, carlien's services, and Prometheus."""
+    return [
+        *infrastructure(starter),
+        *services.steps(starter),
+        graph.Step("prometheus", lambda: prometheus.up(starter)),
     ]
 
 

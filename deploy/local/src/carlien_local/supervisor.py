@@ -39,6 +39,8 @@ class Watch:
 
 
 class Supervisor:
+    """The loop over one state directory."""
+
     def __init__(self, state: Path) -> None:
         self._processes = Processes(find_layout(state, {}))
         self._run_folder = self._processes.hold("x").parent
@@ -134,6 +136,7 @@ class Supervisor:
 
 
 def say(text: str) -> None:
+    """One line in the log."""
     print(datetime.now(UTC).isoformat(timespec="milliseconds"), text, flush=True)
 
 

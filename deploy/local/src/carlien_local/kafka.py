@@ -8,9 +8,6 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from kafka import KafkaAdminClient
-from kafka.errors import KafkaError
-
 from carlien_local.errors import StackError
 from carlien_local.layout import Layout
 from carlien_local.processes import ProcessSpec
@@ -140,6 +137,10 @@ def wanted_topics() -> dict[str, dict[str, object]]:
 
 def _create_topics(starter: Starter) -> None:
     """The port accepts a moment before the broker is active, hence the retries."""
+    # Imported here because it takes as long as everything else `status` or `stop` does.
+    from kafka import KafkaAdminClient
+    from kafka.errors import KafkaError
+
     last: Exception | None = None
     for _ in range(100):
         try:

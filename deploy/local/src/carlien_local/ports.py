@@ -38,8 +38,8 @@ def holder(port: int) -> str:
     inodes = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
-            for descriptor in os.scandir(f"/proc/{entry}/fd"):
-                if os.readlink(descriptor.path) in inodes:
+            for descriptor in os.listdir(f"/proc/{entry}/fd"):
+                if os.readlink(f"/proc/{entry}/fd/{descriptor}") in inodes:
                     command = Path(f"/proc/{entry}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                     return f"pid {entry} ({command.strip()[:120]})"
         except OSError:  # ended meanwhile, or another user's

@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from carlien_local.layout import Layout
 
@@ -45,10 +46,11 @@ class ProcessSpec:
 class Processes:
     """The processes of one stack. Safe to use from several threads for different names."""
 
+    # Held for as long as this program runs, so that an ended child can be reaped (a dropped Popen can't).
+    _children: ClassVar[dict[int, subprocess.Popen[bytes]]] = {}
+
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        # Held so that an ended child can be reaped; a Popen that is dropped while its process runs warns.
-        self._children: dict[int, subprocess.Popen[bytes]] = {}
 
     # -- what is declared ------------------------------------------------------------------------------------------
     def save(self, spec: ProcessSpec) -> None:
@@ -132,6 +134,9 @@ class Processes:
                 extra_groups=[] if account else None,
             )
         self._children[process.pid] = process
+        # Popen returns a moment before the kernel shows the new program's environment, by which `find` knows it.
+        while self._part_of(process.pid) is None and process.poll() is None:
+            os.sched_yield()
         self._write_pid(spec.name, process.pid)
         return process.pid
 

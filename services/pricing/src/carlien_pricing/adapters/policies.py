@@ -20,10 +20,11 @@ from carlien_pricing.domain.products import (
     check_economics,
     check_packs,
 )
+from carlien_pricing.domain.watch import LadderRules, check_ladders
 
 FILES = (
     "lpr", "rate_caps", "ltv_limits", "tenor_limits", "default_interest", "fee_limits", "upfront_interest",
-    "products", "economics", "risk_matrix",
+    "products", "economics", "risk_matrix", "watch",
 )  # fmt: skip
 
 
@@ -65,15 +66,17 @@ def parse_bundle(texts: dict[str, str]) -> PolicyBundle:
         )
         packs = TypeAdapter(tuple[ProductPack, ...]).validate_python(raw["products"]["packs"])
         economics = TypeAdapter(tuple[EconomicsRow, ...]).validate_python(raw["economics"]["rows"])
+        ladders = TypeAdapter(tuple[LadderRules, ...]).validate_python(raw["watch"]["rows"])
         matrices = tuple(_matrix(version) for version in raw["risk_matrix"]["versions"])
         check_law_tables(law)
+        check_ladders(ladders)
         check_packs(packs)
         check_economics(economics)
         for matrix in matrices:
             check_matrix(matrix)
     except (ValidationError, ValueError, KeyError, TypeError) as error:
         raise PolicyError(f"policies: {error}") from error
-    return PolicyBundle(bundle_version(texts), law, {pack.product: pack for pack in packs}, economics, matrices)
+    return PolicyBundle(bundle_version(texts), law, {pack.product: pack for pack in packs}, economics, matrices, ladders)
 
 
 def load_bundle(folder: Path | None = None) -> PolicyBundle:

@@ -13,6 +13,7 @@ from carlien_common.domain.errors import invalid
 from carlien_pricing.domain.matrix import RiskMatrix
 from carlien_pricing.domain.policy import Energy, LawTables, ProductType, Rule, rules_in_force
 from carlien_pricing.domain.schedule import RepaymentMethod
+from carlien_pricing.domain.watch import LadderRules
 
 _FORBID_UNKNOWN_FIELDS = {"extra": "forbid"}
 
@@ -105,6 +106,7 @@ class PolicyBundle:
     packs: dict[ProductType, ProductPack]
     economics: tuple[EconomicsRow, ...]
     matrices: tuple[RiskMatrix, ...]
+    ladders: tuple[LadderRules, ...]
 
     def economics_on(self, day: date) -> EconomicsRow:
         found = rules_in_force(self.economics, day)
@@ -117,6 +119,12 @@ class PolicyBundle:
         if not found:
             raise invalid("quote_date", "RULES_NOT_COVERED", f"no risk matrix is on record for {day.isoformat()}")
         return max(found, key=lambda matrix: matrix.effective_from)
+
+    def ladder_on(self, day: date) -> LadderRules:
+        found = rules_in_force(self.ladders, day)
+        if not found:
+            raise invalid("quote_date", "RULES_NOT_COVERED", f"no margin-call ladder is on record for {day.isoformat()}")
+        return max(found, key=lambda row: row.effective_from)
 
 
 def check_packs(packs: Sequence[ProductPack]) -> None:

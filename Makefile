@@ -42,3 +42,25 @@ protos: setup ## Generate the Python package of protos/ anew
 
 lock: setup ## Resolve the Python dependencies anew into requirements/
 	@requirements/lock.sh
+
+##@ One loan, end to end
+.PHONY: demo
+demo: up ## Start everything and run one loan from VIN search to discharge; leaves the stack up
+	@source .local/env && PYTHONPATH=integration-tests .venv/bin/python -m loan_scenario.story --report .local/demo-report.json
+
+##@ Checks and tests
+.PHONY: check test test-faults test-chart bench
+check: setup ## Format, lint, types, import contracts, protos, generated code, chaincode vet, secret and hash scan
+	@.ci/check
+
+test: setup ## Unit, contract and integration tests against a PostgreSQL, Kafka and Fabric of their own (KEEP=1 leaves those up)
+	@integration-tests/run.sh -m "not faults and not containers"
+
+test-faults: setup ## Every kill and cut, on the tests' own stack
+	@integration-tests/run.sh -m faults
+
+HELM := $(HOME)/.cache/carlien/tools/helm
+$(HELM):
+	@echo "building helm 3.22 (3 minutes) ..." && GOBIN=$(dir $@) go install helm.sh/helm/v3/cmd/helm@v3.22.0
+test-chart: setup $(HELM) ## Lint the Helm chart, compare it with its golden renders, validate it for three Kubernetes versions
+	@HELM=$(HELM) .venv/bin/python -m pytest charts/carlien/tests

@@ -1,0 +1,1 @@
+"""What the registry stands on: the ledger, PostgreSQL, Kafka."""

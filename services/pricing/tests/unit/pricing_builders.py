@@ -1,7 +1,7 @@
 """Quote inputs for tests: a sound loan, one change at a time."""
 
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 

@@ -4,12 +4,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pricing_builders import ON, inputs, request, value
 
 from carlien_common.domain.errors import DomainError
 from carlien_pricing.adapters.policies import load_bundle
+from carlien_pricing.domain.counteroffers import counteroffers
 from carlien_pricing.domain.engine import price
 from carlien_pricing.domain.legality import LoanFacts, ltv_limit, rate_caps, tenor_limit
 from carlien_pricing.domain.matrix import UsageFacts
@@ -203,3 +204,46 @@ class TestLaw:
         assert quote.raroc >= quote.hurdle - 1e-6
         assert sum(row.principal for row in quote.schedule) == quote.principal
         assert quote.default_interest_limit <= Decimal("0.24")
+
+
+class TestCounteroffers:
+    def test_a_loan_too_large_is_answered_with_the_largest_lawful_one(self) -> None:
+        asked = inputs(request=request(amount=Decimal(95_000)))
+        offers = counteroffers(asked, price(asked, BUNDLE), BUNDLE)
+        assert offers[0].amount == 80_000
+        assert offers == counteroffers(asked, price(asked, BUNDLE), BUNDLE)
+
+    def test_a_device_lowers_the_rate(self) -> None:
+        asked = inputs(usage=UsageFacts(known=True))
+        quote = price(asked, BUNDLE)
+        best = [offer for offer in counteroffers(asked, quote, BUNDLE) if offer.needs_device]
+        assert best
+        assert all(offer.nominal_rate < quote.nominal_rate for offer in best)
+
+    def test_a_rate_above_the_cap_is_brought_below_it(self) -> None:
+        asked = inputs(
+            borrower=BorrowerFacts(0.06, "LENDER"),
+            request=request(lender=LenderType.PRIVATE, fees=(Fee("GPS", Decimal(5000), True),)),
+        )
+        quote = price(asked, BUNDLE)
+        assert {reason.code for reason in quote.reasons} == {ReasonCode.RATE_ABOVE_CAP}
+        offers = counteroffers(asked, quote, BUNDLE)
+        assert offers
+        assert all(offer.annual_rate_irr <= 0.12 + 1e-9 for offer in offers)
+
+    def test_nothing_helps_against_a_lien_ahead(self) -> None:
+        asked = inputs(lien=LienFacts("C", 9, ("R-1",), Decimal(10_000)))
+        assert counteroffers(asked, price(asked, BUNDLE), BUNDLE) == ()
+
+    @given(any_inputs())
+    @settings(max_examples=30, deadline=None)
+    def test_each_is_lawful_and_none_dominates_another(self, asked: QuoteInputs) -> None:
+        upfront = sum(fee.amount for fee in asked.request.fees if fee.upfront)
+        assume(upfront < asked.request.amount)
+        offers = counteroffers(asked, price(asked, BUNDLE), BUNDLE)
+        law, wanted = BUNDLE.law, asked.request
+        for offer in offers:
+            assert offer.annual_rate_irr <= float(rate_caps(law, wanted.lender, wanted.quote_date)[0].limit) + 1e-9
+            assert offer.amount <= wanted.amount
+            assert offer.term_months <= wanted.term_months
+            assert not any(other.dominates(offer) for other in offers)

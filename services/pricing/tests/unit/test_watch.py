@@ -78,7 +78,9 @@ class TestLadder:
         assert (state.driver_loss, state.market_loss) == (0, 42_000)
         assert state.cure_until is not None
         late = end_cure_period(state, RULES, state.cure_until)
-        assert (late.watch.stage, late.change) == (Stage.MARGIN_CALL, None)
+        assert (late.watch.stage, late.change) == (Stage.MARGIN_CALL, Change.MARKED)
+        assert late.watch.reasons[-1] == "NOT_CURED_NO_ACCELERATION"
+        assert end_cure_period(late.watch, RULES, state.cure_until).change is None, "said once"
 
     @given(st.lists(st.integers(62_500, 68_400), min_size=1, max_size=30))
     def test_noise_inside_the_band_never_flaps(self, values: list[int]) -> None:

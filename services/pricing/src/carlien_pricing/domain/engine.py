@@ -28,6 +28,9 @@ from carlien_pricing.domain.raroc import Economics, LoanShape, RiskInputs, profi
 from carlien_pricing.domain.schedule import Instalment, LoanTerms, build_schedule, round_money
 from carlien_pricing.domain.simulation import LossDistribution, simulate_losses
 
+ENGINE_VERSION = "1"
+"""Rises with every change that can change a price; a stored quote names the one it was made by."""
+
 TICK = Decimal("0.0001")
 """Nominal rates are whole basis points, rounded up: the hurdle holds after rounding."""
 

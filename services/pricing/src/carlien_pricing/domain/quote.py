@@ -1,7 +1,7 @@
 """What a quote is: its inputs, complete and serialisable, and its answer."""
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
@@ -83,6 +83,9 @@ class ValueFacts:
     abstain_reason: str
     valuation_date: date
     model_version: str
+    valued_at: datetime
+    index_level: float = 0.0
+    """Level of the market index it stands on; 0 where not stated."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,7 +225,7 @@ def end_cure_period(watch: Watch, rules: LadderRules, now: datetime) -> Outcome:
     if watch.stage is not Stage.MARGIN_CALL or watch.cure_until is None or now < watch.cure_until:
         return Outcome(watch)
     judged = _judge(replace(watch, updated_at=now), rules, now)
-    return Outcome(judged, Change.STAGE_CHANGED if judged.stage is not watch.stage else None)
+    return Outcome(watch) if judged.reasons == watch.reasons else _outcome(watch, judged)
 
 
 def _outcome(before: Watch, after: Watch) -> Outcome:

@@ -1,0 +1,273 @@
+"""The service's database: rows, and in the same transaction the events that tell of them."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+import asyncpg
+from carlien.pricing.v1 import events_pb2
+from carlien_common import idempotency, outbox
+from carlien_common.postgres import Connection, Pool
+
+from carlien_pricing.adapters.codec import from_json, to_json
+from carlien_pricing.domain.counteroffers import Counteroffer
+from carlien_pricing.domain.quote import PricedQuote, QuoteInputs
+from carlien_pricing.domain.watch import Cause, Change, Stage, Watch
+from carlien_pricing.messages import quote_message, watch_message
+from carlien_pricing.metrics import ACCEPTED, DECLINE_REASONS, QUOTES, WATCH_CHANGES
+from carlien_pricing.service.ports import HeldAppraisal, HeldLien, QuoteRecord, QuoteStatus
+
+QUOTE_TOPIC = "carlien.pricing.quote.v1"
+WATCH_TOPIC = "carlien.pricing.watch.v1"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResult:
+    """What a quote's `result` column holds."""
+
+    priced: PricedQuote
+    counteroffers: tuple[Counteroffer, ...]
+
+
+class PostgresTransaction:
+    """service.ports.Transaction on one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def first_answer(self, org: str, rpc: str, key: str, payload: bytes) -> bytes | None:
+        return await idempotency.claim(self._connection, org, rpc, key, payload)
+
+    async def remember(self, org: str, rpc: str, key: str, answer: bytes) -> None:
+        await idempotency.store(self._connection, org, rpc, key, answer)
+
+    async def add_quote(self, record: QuoteRecord, org: str) -> None:
+        await self._connection.execute(
+            """INSERT INTO quotes (quote_id, org, vin, currency, status, quoted_at, expires_at, policies_version, engine_version,
+                                   software_version, input_hash, inputs, result)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)""",
+            record.quote_id,
+            org,
+            record.inputs.car.vin,
+            record.currency,
+            record.status,
+            record.quoted_at,
+            record.expires_at,
+            record.priced.policies_version,
+            record.engine_version,
+            record.software_version,
+            record.input_hash,
+            to_json(record.inputs),
+            to_json(StoredResult(record.priced, record.counteroffers)),
+        )
+        await self._tell_quote(record, "quote.made")
+        QUOTES.labels(record.inputs.request.product, "offer" if record.priced.offered else "decline").inc()
+        for reason in record.priced.reasons:
+            if reason.blocking:
+                DECLINE_REASONS.labels(reason.code).inc()
+
+    async def quote_for_update(self, quote_id: str, org: str) -> QuoteRecord | None:
+        row = await self._connection.fetchrow(
+            "SELECT * FROM quotes WHERE quote_id = $1 AND org = $2 FOR UPDATE", quote_id, org
+        )
+        return None if row is None else _quote(row)
+
+    async def accept(self, record: QuoteRecord) -> None:
+        await self._connection.execute(
+            "UPDATE quotes SET status = $2, accepted_at = $3 WHERE quote_id = $1", record.quote_id, record.status, record.accepted_at
+        )
+        await self._tell_quote(record, "quote.accepted")
+        ACCEPTED.inc()
+
+    async def _tell_quote(self, record: QuoteRecord, change: str) -> None:
+        await outbox.append(
+            self._connection,
+            topic=QUOTE_TOPIC,
+            key=record.inputs.car.vin,
+            event=events_pb2.QuoteEvent(change=change, quote=quote_message(record)),
+            ce_type=f"carlien.pricing.{change}",
+        )
+
+    async def appraisal(self, appraisal_id: str) -> HeldAppraisal | None:
+        return await _appraisal(self._connection, appraisal_id)
+
+    async def newest_appraisal(self, vin: str) -> HeldAppraisal | None:
+        text = await self._connection.fetchval(
+            "SELECT held FROM appraisals WHERE vin = $1 AND usable ORDER BY valued_at DESC, appraisal_id DESC LIMIT 1", vin
+        )
+        return None if text is None else from_json(HeldAppraisal, text)
+
+    async def add_appraisal(self, held: HeldAppraisal) -> None:
+        await self._connection.execute(
+            "INSERT INTO appraisals (appraisal_id, vin, valued_at, usable, held) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+            held.appraisal_id,
+            held.vin,
+            held.mark.valued_at,
+            not held.facts.abstained,
+            to_json(held),
+        )
+
+    async def put_lien(self, lien: HeldLien) -> None:
+        await self._connection.execute(
+            """INSERT INTO liens (registration_number, vin, own, ahead, active, block_number, tx_index)
+               VALUES ($1, $2, $3, $4, $5, $6, $7)
+               ON CONFLICT (registration_number) DO UPDATE
+               SET active = excluded.active, ahead = excluded.ahead, own = excluded.own,
+                   block_number = excluded.block_number, tx_index = excluded.tx_index
+               WHERE (liens.block_number, liens.tx_index) < (excluded.block_number, excluded.tx_index)""",
+            lien.registration_number,
+            lien.vin,
+            lien.own,
+            lien.ahead,
+            lien.active,
+            lien.block_number,
+            lien.tx_index,
+        )
+
+    async def liens(self, vin: str) -> Sequence[HeldLien]:
+        rows = await self._connection.fetch("SELECT * FROM liens WHERE vin = $1 ORDER BY block_number, tx_index", vin)
+        return [HeldLien(**dict(row)) for row in rows]
+
+    async def watch_for_update(self, loan_id: str) -> Watch | None:
+        return _watch(await self._connection.fetchval("SELECT state FROM watches WHERE loan_id = $1 FOR UPDATE", loan_id))
+
+    async def watches_of(self, vins: Sequence[str]) -> Sequence[Watch]:
+        rows = await self._connection.fetch(
+            "SELECT state FROM watches WHERE vin = ANY($1) AND stage <> 'CLOSED' ORDER BY loan_id FOR UPDATE", list(vins)
+        )
+        return [from_json(Watch, row["state"]) for row in rows]
+
+    async def overdue_margin_calls(self, now: datetime, limit: int) -> Sequence[Watch]:
+        rows = await self._connection.fetch(
+            """SELECT state FROM watches WHERE cure_until <= $1 AND NOT judged ORDER BY cure_until LIMIT $2
+               FOR UPDATE SKIP LOCKED""",
+            now,
+            limit,
+        )
+        return [from_json(Watch, row["state"]) for row in rows]
+
+    async def put_watch(self, watch: Watch, change: Change | None, cause: Cause) -> None:
+        await self._connection.execute(
+            """INSERT INTO watches (loan_id, vin, stage, tier, ltv, cure_until, judged, updated_at, state)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+               ON CONFLICT (loan_id) DO UPDATE
+               SET stage = excluded.stage, tier = excluded.tier, ltv = excluded.ltv, cure_until = excluded.cure_until,
+                   judged = excluded.judged, updated_at = excluded.updated_at, state = excluded.state""",
+            watch.loan_id,
+            watch.vin,
+            watch.stage,
+            watch.monitoring_tier,
+            float(watch.ltv_p50),
+            watch.cure_until if watch.stage is Stage.MARGIN_CALL else None,
+            "NOT_CURED_NO_ACCELERATION" in watch.reasons,
+            watch.updated_at,
+            to_json(watch),
+        )
+        if change is None:
+            return
+        await outbox.append(
+            self._connection,
+            topic=WATCH_TOPIC,
+            key=watch.vin,
+            event=events_pb2.WatchEvent(change=change, watch=watch_message(watch), cause=cause),
+            ce_type=f"carlien.pricing.{change}",
+        )
+        WATCH_CHANGES.labels(change, cause).inc()
+
+
+class PostgresStore:
+    """service.ports.Store on the pool."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[PostgresTransaction]:
+        async with self._pool.acquire() as connection, connection.transaction():
+            yield PostgresTransaction(connection)
+
+    async def first_answer(self, org: str, rpc: str, key: str, payload: bytes) -> bytes | None:
+        async with self._pool.acquire() as connection:
+            attempt = connection.transaction()
+            await attempt.start()
+            try:
+                return await idempotency.claim(connection, org, rpc, key, payload)
+            finally:
+                await attempt.rollback()
+
+    async def quote(self, quote_id: str, org: str) -> QuoteRecord | None:
+        row = await self._pool.fetchrow("SELECT * FROM quotes WHERE quote_id = $1 AND org = $2", quote_id, org)
+        return None if row is None else _quote(row)
+
+    async def watch(self, loan_id: str) -> Watch | None:
+        return _watch(await self._pool.fetchval("SELECT state FROM watches WHERE loan_id = $1", loan_id))
+
+    async def list_watches(self, stage: Stage | None, after: str, limit: int) -> Sequence[Watch]:
+        rows = await self._pool.fetch(
+            "SELECT state FROM watches WHERE ($1::text IS NULL OR stage = $1) AND loan_id > $2 ORDER BY loan_id LIMIT $3",
+            stage,
+            after,
+            limit,
+        )
+        return [from_json(Watch, row["state"]) for row in rows]
+
+    async def appraisal(self, appraisal_id: str) -> HeldAppraisal | None:
+        return await _appraisal(self._pool, appraisal_id)
+
+    async def keep_bundle(self, version: str, files: str) -> None:
+        """Stores the policy files in use, so that what is priced with them can be computed again."""
+        await self._pool.execute(
+            "INSERT INTO policy_bundles (version, files) VALUES ($1, $2) ON CONFLICT DO NOTHING", version, files
+        )
+
+    async def bundle(self, version: str) -> str | None:
+        """The files of a bundle."""
+        found: str | None = await self._pool.fetchval("SELECT files FROM policy_bundles WHERE version = $1", version)
+        return found
+
+    async def stored_texts(self, quote_id: str) -> tuple[str, str] | None:
+        """Inputs and result exactly as stored, for a replay."""
+        row = await self._pool.fetchrow("SELECT inputs, result FROM quotes WHERE quote_id = $1", quote_id)
+        return None if row is None else (row["inputs"], row["result"])
+
+    async def count_watches(self, set_stage: Callable[[str, int], None], set_heat: Callable[[str, int, int], None]) -> None:
+        """Sums for the metrics: loans by stage, and open loans by LTV band and tier."""
+        for row in await self._pool.fetch("SELECT stage, count(*) AS n FROM watches GROUP BY stage"):
+            set_stage(row["stage"], row["n"])
+        rows = await self._pool.fetch(
+            """SELECT width_bucket(ltv, ARRAY[0.5, 0.7, 0.8, 0.9, 1.0, 1.2]::float8[]) AS band, tier, count(*) AS n
+               FROM watches WHERE stage <> 'CLOSED' GROUP BY 1, 2"""
+        )
+        for row in rows:
+            set_heat(LTV_BANDS[row["band"]], row["tier"], row["n"])
+
+
+LTV_BANDS = ("<0.5", "0.5-0.7", "0.7-0.8", "0.8-0.9", "0.9-1.0", "1.0-1.2", ">=1.2")
+
+
+async def _appraisal(connection: Connection | Pool, appraisal_id: str) -> HeldAppraisal | None:
+    text = await connection.fetchval("SELECT held FROM appraisals WHERE appraisal_id = $1", appraisal_id)
+    return None if text is None else from_json(HeldAppraisal, text)
+
+
+def _watch(text: str | None) -> Watch | None:
+    return None if text is None else from_json(Watch, text)
+
+
+def _quote(row: asyncpg.Record) -> QuoteRecord:
+    result = from_json(StoredResult, row["result"])
+    return QuoteRecord(
+        quote_id=row["quote_id"],
+        currency=row["currency"],
+        inputs=from_json(QuoteInputs, row["inputs"]),
+        priced=result.priced,
+        counteroffers=result.counteroffers,
+        input_hash=row["input_hash"],
+        engine_version=row["engine_version"],
+        software_version=row["software_version"],
+        quoted_at=row["quoted_at"],
+        expires_at=row["expires_at"],
+        status=QuoteStatus(row["status"]),
+        accepted_at=row["accepted_at"],
+    )

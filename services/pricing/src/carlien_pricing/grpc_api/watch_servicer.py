@@ -1,0 +1,33 @@
+"""CollateralWatchService: converts in, calls a use case, converts out. Errors are mapped by the interceptor."""
+
+import grpc
+from carlien.pricing.v1 import collateral_watch_service_pb2 as pb
+from carlien.pricing.v1 import collateral_watch_service_pb2_grpc
+from carlien_common.domain.errors import invalid
+from carlien_common.grpc.context import current_caller
+
+from carlien_pricing.grpc_api.requests import MAX_ID_LENGTH, choose, identifier, watch_command
+from carlien_pricing.messages import STAGES, watch_message
+from carlien_pricing.service.watching import Watching
+
+_STAGES = {number: stage for stage, number in STAGES.items()}
+
+
+class WatchServicer(collateral_watch_service_pb2_grpc.CollateralWatchServiceServicer):
+    """The rpcs of CollateralWatchService."""
+
+    def __init__(self, watching: Watching) -> None:
+        self._watching = watching
+
+    async def WatchLoan(self, request: pb.WatchLoanRequest, context: grpc.aio.ServicerContext) -> pb.WatchLoanResponse:
+        return pb.WatchLoanResponse.FromString(await self._watching.watch(watch_command(request), current_caller().org))
+
+    async def GetWatch(self, request: pb.GetWatchRequest, context: grpc.aio.ServicerContext) -> pb.GetWatchResponse:
+        return pb.GetWatchResponse(watch=watch_message(await self._watching.get(identifier(request.loan_id, "loan_id"))))
+
+    async def ListWatches(self, request: pb.ListWatchesRequest, context: grpc.aio.ServicerContext) -> pb.ListWatchesResponse:
+        stage = choose(_STAGES, request.stage, "stage") if request.stage else None
+        if len(request.page_token) > MAX_ID_LENGTH or not request.page_token.isprintable():
+            raise invalid("page_token", "PAGE_TOKEN_INVALID", "the page token must come from an earlier answer")
+        watches, token = await self._watching.list(stage, request.page_size, request.page_token)
+        return pb.ListWatchesResponse(watches=[watch_message(watch) for watch in watches], next_page_token=token)

@@ -1,0 +1,203 @@
+"""What the use cases need from outside, and the records they keep."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Protocol
+
+from carlien_pricing.domain.matrix import UsageFacts
+from carlien_pricing.domain.quote import BorrowerFacts, CarFacts, LienFacts, LoanRequest, PricedQuote, QuoteInputs, ValueFacts
+from carlien_pricing.domain.counteroffers import Counteroffer
+from carlien_pricing.domain.watch import Cause, Change, Mark, Stage, Watch
+
+
+class QuoteStatus(StrEnum):
+    """State of a quote; EXPIRED is a reader's judgement, never stored."""
+
+    OPEN = "OPEN"
+    ACCEPTED = "ACCEPTED"
+    EXPIRED = "EXPIRED"
+    DECLINED = "DECLINED"
+
+
+@dataclass(frozen=True, slots=True)
+class Collateral:
+    """The car of a request: described (then appraised and recorded now), or by a recorded appraisal.
+
+    `vehicle` is valuation's own message, passed through unread.
+    """
+
+    car: CarFacts | None = None
+    vehicle: bytes = b""
+    appraisal_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BorrowerInput:
+    """What the caller says of the borrower."""
+
+    features: dict[str, float]
+    score: float | None
+    pd_12m: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class QuoteCommand:
+    """A validated request for a quote."""
+
+    collateral: Collateral
+    borrower: BorrowerInput
+    loan: LoanRequest
+    currency: str
+    with_counteroffers: bool
+    key: str
+    payload: bytes
+    """The request as sent, for telling a repeat from a reuse of the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class QuoteRecord:
+    """A stored quote: what it was made from, what it says, and what became of it."""
+
+    quote_id: str
+    currency: str
+    inputs: QuoteInputs
+    priced: PricedQuote
+    counteroffers: tuple[Counteroffer, ...]
+    input_hash: str
+    engine_version: str
+    software_version: str
+    quoted_at: datetime
+    expires_at: datetime
+    status: QuoteStatus
+    accepted_at: datetime | None = None
+
+    def as_of(self, now: datetime) -> "QuoteRecord":
+        """With EXPIRED where an open quote's time has passed."""
+        if self.status is QuoteStatus.OPEN and now >= self.expires_at:
+            return replace(self, status=QuoteStatus.EXPIRED)
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class HeldAppraisal:
+    """A recorded appraisal as its event told it: enough for a quote and for a mark."""
+
+    appraisal_id: str
+    vin: str
+    facts: ValueFacts
+    mark: Mark
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLien:
+    """A registration as the ledger's events tell it."""
+
+    registration_number: str
+    vin: str
+    own: bool
+    ahead: bool
+    """Whether it may rank before a mortgage registered earlier: possessory (Art. 456) or purchase money (Art. 416)."""
+    active: bool
+    block_number: int
+    tx_index: int
+
+
+class Valuation(Protocol):
+    """Appraises cars."""
+
+    async def appraise(self, vehicle: bytes, currency: str, on: date, key: str) -> ValueFacts:
+        """Appraised and recorded under `key`. DomainError: UNAVAILABLE VALUATION_UNAVAILABLE, or INVALID as valuation says."""
+        ...
+
+
+class LienRegistry(Protocol):
+    """Searches liens."""
+
+    async def search(self, vin: str, currency: str) -> LienFacts:
+        """A certified search. DomainError UNAVAILABLE LIEN_REGISTRY_UNAVAILABLE: no loan is priced without one."""
+        ...
+
+
+class Telematics(Protocol):
+    """Says how a car is used."""
+
+    async def usage(self, vin: str, now: datetime) -> UsageFacts:
+        """Never raises: where telematics does not answer in time, `known` is false and the worst is assumed."""
+        ...
+
+
+class BorrowerModel(Protocol):
+    """A fitted scorecard."""
+
+    def assess(self, features: dict[str, float]) -> BorrowerFacts:
+        """PD and reason codes; INVALID FEATURE_UNKNOWN for a feature the model doesn't have."""
+        ...
+
+
+class Transaction(Protocol):
+    """One database transaction; leaving it by an error undoes everything, events included."""
+
+    async def first_answer(self, org: str, rpc: str, key: str, payload: bytes) -> bytes | None:
+        """Claims the key: None the first time, else the stored answer; ALREADY_EXISTS for another payload."""
+        ...
+
+    async def remember(self, org: str, rpc: str, key: str, answer: bytes) -> None: ...
+
+    async def add_quote(self, record: QuoteRecord, org: str) -> None:
+        """Stores it and tells the world."""
+        ...
+
+    async def quote_for_update(self, quote_id: str, org: str) -> QuoteRecord | None:
+        """Locked until the transaction ends: two acceptances at once take turns."""
+        ...
+
+    async def accept(self, record: QuoteRecord) -> None:
+        """Marks it accepted and tells the world."""
+        ...
+
+    async def appraisal(self, appraisal_id: str) -> HeldAppraisal | None: ...
+
+    async def newest_appraisal(self, vin: str) -> HeldAppraisal | None: ...
+
+    async def add_appraisal(self, held: HeldAppraisal) -> None:
+        """Does nothing where it is held already."""
+        ...
+
+    async def put_lien(self, lien: HeldLien) -> None:
+        """Keeps the later of this and what is held, by ledger order."""
+        ...
+
+    async def liens(self, vin: str) -> Sequence[HeldLien]: ...
+
+    async def watch_for_update(self, loan_id: str) -> Watch | None: ...
+
+    async def watches_of(self, vins: Sequence[str]) -> Sequence[Watch]:
+        """All open watches of these cars, locked, in order of loan identifier."""
+        ...
+
+    async def overdue_margin_calls(self, now: datetime, limit: int) -> Sequence[Watch]: ...
+
+    async def put_watch(self, watch: Watch, change: Change | None, cause: Cause) -> None:
+        """Stores it; tells the world where something changed."""
+        ...
+
+
+class Store(Protocol):
+    """The service's database."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]: ...
+
+    async def first_answer(self, org: str, rpc: str, key: str, payload: bytes) -> bytes | None:
+        """The answer already given under this key, without claiming it; ALREADY_EXISTS for another payload."""
+        ...
+
+    async def quote(self, quote_id: str, org: str) -> QuoteRecord | None: ...
+
+    async def watch(self, loan_id: str) -> Watch | None: ...
+
+    async def list_watches(self, stage: Stage | None, after: str, limit: int) -> Sequence[Watch]: ...
+
+    async def appraisal(self, appraisal_id: str) -> HeldAppraisal | None: ...

@@ -1,0 +1,211 @@
+"""Use cases of quotes: gather the facts, price, keep, accept."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time, timedelta
+
+from carlien_common.domain.clock import Clock
+from carlien_common.domain.errors import invalid, not_found, precondition
+from carlien_common.domain.ids import new_id
+
+from carlien_pricing.domain.counteroffers import Counteroffer, counteroffers
+from carlien_pricing.domain.engine import ENGINE_VERSION, price
+from carlien_pricing.domain.legality import rate_caps
+from carlien_pricing.domain.products import EconomicsRow, PolicyBundle
+from carlien_pricing.domain.quote import BorrowerFacts, CarFacts, PricedQuote, QuoteInputs, ValueFacts
+from carlien_pricing.service.ports import (
+    BorrowerInput,
+    BorrowerModel,
+    HeldAppraisal,
+    LienRegistry,
+    QuoteCommand,
+    QuoteRecord,
+    QuoteStatus,
+    Store,
+    Telematics,
+    Valuation,
+)
+
+EncodeQuote = Callable[[QuoteRecord], bytes]
+HashInputs = Callable[[QuoteInputs, str, str], str]
+
+# A recorded appraisal reaches us as an event: so long do we wait for one that a caller names and we don't have yet.
+_APPRAISAL_WAIT_SECONDS = 2.0
+_APPRAISAL_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Dependencies:
+    """What quoting asks."""
+
+    store: Store
+    valuation: Valuation
+    liens: LienRegistry
+    telematics: Telematics
+    borrower_model: BorrowerModel | None
+
+
+class Quoting:
+    """Prices loans."""
+
+    def __init__(
+        self,
+        dependencies: Dependencies,
+        policies: PolicyBundle,
+        clock: Clock,
+        encode: EncodeQuote,
+        hash_inputs: HashInputs,
+        software_version: str,
+    ) -> None:
+        self._ask, self._policies, self._clock = dependencies, policies, clock
+        self._encode, self._hash, self._software = encode, hash_inputs, software_version
+
+    async def quote(self, command: QuoteCommand, org: str) -> bytes:
+        """Prices and stores a loan; the answer as encoded, the first one for a repeated key.
+
+        A loan that may not or should not be made is a decline, which is an answer. DomainError: INVALID for bad input,
+        NOT_FOUND APPRAISAL_NOT_FOUND, UNAVAILABLE where valuation or the lien registry don't answer in time.
+        """
+        answered = await self._ask.store.first_answer(org, "Quote", command.key, command.payload)
+        if answered is not None:
+            return answered
+        # Outside any transaction: a slow dependency must not hold a connection.
+        inputs = await self._gather(command, org)
+        priced, offers = await asyncio.to_thread(self._price, inputs, command.with_counteroffers)
+        record = self._record(command, inputs, priced, offers)
+        answer = self._encode(record)
+        async with self._ask.store.transaction() as tx:
+            answered = await tx.first_answer(org, "Quote", command.key, command.payload)
+            if answered is not None:
+                return answered
+            await tx.add_quote(record, org)
+            await tx.remember(org, "Quote", command.key, answer)
+        return answer
+
+    def _price(self, inputs: QuoteInputs, with_counteroffers: bool) -> tuple[PricedQuote, tuple[Counteroffer, ...]]:
+        priced = price(inputs, self._policies)
+        wanted = with_counteroffers or not priced.offered
+        return priced, counteroffers(inputs, priced, self._policies) if wanted else ()
+
+    async def _gather(self, command: QuoteCommand, org: str) -> QuoteInputs:
+        loan, collateral, now = command.loan, command.collateral, self._clock()
+        economics = self._policies.economics_on(loan.quote_date)
+        borrower = self._borrower(command.borrower, economics)
+        car, held = collateral.car, None
+        if car is None:
+            held = await self._held_appraisal(collateral.appraisal_id)
+            car = CarFacts(held.vin)
+        value, lien, usage = await asyncio.gather(
+            self._value(command, org) if held is None else _known(held.facts),
+            self._ask.liens.search(car.vin, command.currency),
+            self._ask.telematics.usage(car.vin, now),
+        )
+        if not value.abstained and value.currency != command.currency:
+            raise invalid("amount", "CURRENCY_MISMATCH", f"the car is valued in {value.currency}")
+        return QuoteInputs(loan, car, value, lien, usage, borrower)
+
+    async def _value(self, command: QuoteCommand, org: str) -> ValueFacts:
+        # The key makes a retried quote find the appraisal it recorded before.
+        key = f"quote:{org}:{command.key}"
+        return await self._ask.valuation.appraise(command.collateral.vehicle, command.currency, command.loan.quote_date, key)
+
+    def _borrower(self, given: BorrowerInput, economics: EconomicsRow) -> BorrowerFacts:
+        """The lender's own PD, else the model on the features, else the external score, else the policy's assumption."""
+        if given.pd_12m is not None:
+            if not 0 < given.pd_12m < 1:
+                raise invalid("borrower.probability_of_default", "PROBABILITY_OUT_OF_RANGE", "a PD lies between 0 and 1")
+            return BorrowerFacts(given.pd_12m, "LENDER")
+        if given.features and self._ask.borrower_model is not None:
+            return self._ask.borrower_model.assess(given.features)
+        if given.score is not None:
+            return BorrowerFacts(economics.score_scale.pd(given.score), "SCORE")
+        return BorrowerFacts(economics.unknown_borrower_pd, "POLICY")
+
+    async def _held_appraisal(self, appraisal_id: str) -> HeldAppraisal:
+        try:
+            async with asyncio.timeout(_APPRAISAL_WAIT_SECONDS):
+                while (held := await self._ask.store.appraisal(appraisal_id)) is None:
+                    await asyncio.sleep(_APPRAISAL_POLL_SECONDS)
+                return held
+        except TimeoutError:
+            raise not_found("APPRAISAL_NOT_FOUND", "no recorded appraisal with this identifier is known here") from None
+
+    def _record(
+        self, command: QuoteCommand, inputs: QuoteInputs, priced: PricedQuote, offers: tuple[Counteroffer, ...]
+    ) -> QuoteRecord:
+        now = self._clock()
+        return QuoteRecord(
+            quote_id=new_id(),
+            currency=command.currency,
+            inputs=inputs,
+            priced=priced,
+            counteroffers=offers,
+            input_hash=self._hash(inputs, self._policies.version, ENGINE_VERSION),
+            engine_version=ENGINE_VERSION,
+            software_version=self._software,
+            quoted_at=now,
+            expires_at=self._expiry(inputs, priced, now),
+            status=QuoteStatus.OPEN if priced.offered else QuoteStatus.DECLINED,
+        )
+
+    def _expiry(self, inputs: QuoteInputs, priced: PricedQuote, now: datetime) -> datetime:
+        """The policy's validity, cut short where a cap would be broken: an offer doesn't outlive the rules it was made under.
+
+        Only for a contract of today; the date of any other contract is the caller's statement.
+        """
+        request = inputs.request
+        hours = self._policies.economics_on(request.quote_date).quote_validity_hours
+        end = now + timedelta(hours=hours)
+        if request.quote_date != now.date():
+            return end
+        day = now.date() + timedelta(days=1)
+        while day <= end.date():
+            if not all(cap.kept for cap in rate_caps(self._policies.law, request.lender, day, priced.cost)):
+                return datetime.combine(day, time.min, UTC)
+            day += timedelta(days=1)
+        return end
+
+    async def get(self, quote_id: str, org: str) -> QuoteRecord:
+        """NOT_FOUND QUOTE_NOT_FOUND, also for another org's."""
+        record = await self._ask.store.quote(quote_id, org)
+        if record is None:
+            raise not_found("QUOTE_NOT_FOUND", "there is no such quote")
+        return record.as_of(self._clock())
+
+    async def accept(self, quote_id: str, key: str, payload: bytes, org: str) -> bytes:
+        """Accepts an open offer, once. PRECONDITION QUOTE_EXPIRED, QUOTE_DECLINED, QUOTE_ACCEPTED (by another request)."""
+        async with self._ask.store.transaction() as tx:
+            answered = await tx.first_answer(org, "AcceptQuote", key, payload)
+            if answered is not None:
+                return answered
+            record = await tx.quote_for_update(quote_id, org)
+            if record is None:
+                raise not_found("QUOTE_NOT_FOUND", "there is no such quote")
+            now = self._clock()
+            match record.as_of(now).status:
+                case QuoteStatus.EXPIRED:
+                    raise precondition("QUOTE_EXPIRED", f"the offer ended at {record.expires_at.isoformat()}")
+                case QuoteStatus.DECLINED:
+                    raise precondition("QUOTE_DECLINED", "a declined loan can't be accepted")
+                case QuoteStatus.ACCEPTED:
+                    raise precondition("QUOTE_ACCEPTED", "the offer was accepted already")
+                case QuoteStatus.OPEN:
+                    pass
+            accepted = replace(record, status=QuoteStatus.ACCEPTED, accepted_at=now)
+            await tx.accept(accepted)
+            answer = self._encode(accepted)
+            await tx.remember(org, "AcceptQuote", key, answer)
+            return answer
+
+    def today(self) -> date:
+        """The date (UTC) of requests that state none."""
+        return self._clock().date()
+
+    def policies(self) -> PolicyBundle:
+        """What is in force and was."""
+        return self._policies
+
+
+async def _known(facts: ValueFacts) -> ValueFacts:
+    return facts

@@ -1,0 +1,168 @@
+"""Use cases of the collateral watch. Events come at least once and in any order; the state doesn't depend on either."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from carlien_common.domain.clock import Clock
+from carlien_common.domain.errors import invalid, not_found, precondition
+
+from carlien_pricing.domain import watch as rules
+from carlien_pricing.domain.products import PolicyBundle
+from carlien_pricing.domain.watch import Cause, Mark, Outcome, Stage, Watch
+from carlien_pricing.domain.quote import ValueFacts
+from carlien_pricing.service.ports import HeldAppraisal, HeldLien, QuoteStatus, Store, Transaction
+
+EncodeWatch = Callable[[Watch], bytes]
+
+# Margin calls whose cure period ended, per pass of the clock: bounds one transaction.
+_OVERDUE_BATCH = 200
+MAX_PAGE = 1000
+DEFAULT_PAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class WatchCommand:
+    """A validated request to watch a loan."""
+
+    loan_id: str
+    vin: str
+    quote_id: str
+    outstanding: Decimal
+    currency: str
+    key: str
+    payload: bytes
+
+
+class Watching:
+    """Watches the collateral of running loans."""
+
+    def __init__(self, store: Store, policies: PolicyBundle, clock: Clock, encode: EncodeWatch) -> None:
+        self._store, self._policies, self._clock, self._encode = store, policies, clock, encode
+
+    async def watch(self, command: WatchCommand, org: str) -> bytes:
+        """Begins a watch, or changes what is outstanding; the answer as encoded, the first one for a repeated key.
+
+        PRECONDITION QUOTE_NOT_ACCEPTED, LOAN_ID_TAKEN; INVALID where car or currency are not the quote's.
+        """
+        async with self._store.transaction() as tx:
+            answered = await tx.first_answer(org, "WatchLoan", command.key, command.payload)
+            if answered is not None:
+                return answered
+            outcome, cause = await self._begin_or_change(tx, command, org)
+            await tx.put_watch(outcome.watch, outcome.change, cause)
+            answer = self._encode(outcome.watch)
+            await tx.remember(org, "WatchLoan", command.key, answer)
+            return answer
+
+    async def _begin_or_change(self, tx: Transaction, command: WatchCommand, org: str) -> tuple[Outcome, Cause]:
+        now = self._clock()
+        ladder = self._policies.ladder_on(now.date())
+        held = await tx.watch_for_update(command.loan_id)
+        if held is not None:
+            if (held.vin, held.quote_id) != (command.vin, command.quote_id):
+                raise precondition("LOAN_ID_TAKEN", "this loan is watched with another car or quote")
+            _same_currency(command.currency, held.currency)
+            return rules.change_outstanding(held, command.outstanding, ladder, now), Cause.REQUEST
+        record = await tx.quote_for_update(command.quote_id, org)
+        if record is None:
+            raise not_found("QUOTE_NOT_FOUND", "there is no such quote")
+        if record.status is not QuoteStatus.ACCEPTED:
+            raise precondition("QUOTE_NOT_ACCEPTED", "only a loan from an accepted quote is watched")
+        if record.inputs.car.vin != command.vin:
+            raise invalid("vin", "VIN_MISMATCH", "the quote is for another car")
+        _same_currency(command.currency, record.currency)
+        appraisal = await tx.appraisal(record.inputs.value.appraisal_id)
+        newest = await tx.newest_appraisal(command.vin)
+        mark = newest.mark if newest else appraisal.mark if appraisal else _mark_of_quote(record.inputs.value)
+        watch = Watch(
+            loan_id=command.loan_id,
+            vin=command.vin,
+            quote_id=command.quote_id,
+            currency=record.currency,
+            minor_unit=record.inputs.request.minor_unit,
+            outstanding=command.outstanding,
+            mark=mark,
+            start_p50=mark.p50,
+            updated_at=now,
+            monitoring_tier=record.priced.cell.monitoring_tier,
+        )
+        # Liens that the ledger told of before the watch began.
+        for lien in await tx.liens(command.vin):
+            if lien.active:
+                watch = rules.apply_registration(
+                    watch, lien.registration_number, own=lien.own, ahead=lien.ahead, rules=ladder, now=now
+                ).watch
+        return rules.start(watch, ladder), Cause.REQUEST
+
+    async def get(self, loan_id: str) -> Watch:
+        """NOT_FOUND WATCH_NOT_FOUND."""
+        held = await self._store.watch(loan_id)
+        if held is None:
+            raise not_found("WATCH_NOT_FOUND", "this loan is not watched")
+        return held
+
+    async def list(self, stage: Stage | None, page_size: int, after: str) -> tuple[Sequence[Watch], str]:
+        """One page in order of loan identifier, and the token of the next (empty on the last)."""
+        if page_size < 0 or page_size > MAX_PAGE:
+            raise invalid("page_size", "PAGE_SIZE_OUT_OF_RANGE", f"the page size must be 0 to {MAX_PAGE}")
+        limit = page_size or DEFAULT_PAGE
+        found = await self._store.list_watches(stage, after, limit + 1)
+        return found[:limit], found[limit - 1].loan_id if len(found) > limit else ""
+
+    async def appraised(self, tx: Transaction, appraisals: Sequence[HeldAppraisal]) -> None:
+        """Appraisal events: held for quotes by id, and open watches of the cars re-marked."""
+        now = self._clock()
+        ladder = self._policies.ladder_on(now.date())
+        for held in appraisals:
+            await tx.add_appraisal(held)
+        marks: dict[str, list[HeldAppraisal]] = {}
+        for held in appraisals:
+            if not held.facts.abstained:
+                marks.setdefault(held.vin, []).append(held)
+        for watch in await tx.watches_of(sorted(marks)):
+            for held in sorted(marks[watch.vin], key=lambda appraisal: appraisal.mark.valued_at):
+                if held.facts.currency != watch.currency:
+                    continue
+                outcome = rules.apply_appraisal(watch, held.mark, ladder, now)
+                if outcome.change is not None:
+                    await tx.put_watch(outcome.watch, outcome.change, Cause.APPRAISAL)
+                watch = outcome.watch  # noqa: PLW2901 - the next event sees what this one left
+
+    async def lien_changed(self, tx: Transaction, liens: Sequence[HeldLien]) -> None:
+        """Lien events in ledger order."""
+        now = self._clock()
+        ladder = self._policies.ladder_on(now.date())
+        for lien in sorted(liens, key=lambda held: (held.block_number, held.tx_index)):
+            await tx.put_lien(lien)
+            for watch in await tx.watches_of([lien.vin]):
+                number = lien.registration_number
+                if lien.active:
+                    outcome = rules.apply_registration(watch, number, own=lien.own, ahead=lien.ahead, rules=ladder, now=now)
+                else:
+                    outcome = rules.apply_discharge(watch, number, ladder, now)
+                if outcome.change is not None:
+                    await tx.put_watch(outcome.watch, outcome.change, Cause.LIEN)
+
+    async def end_cure_periods(self) -> int:
+        """Judges margin calls whose time to cure has passed; how many moved."""
+        now = self._clock()
+        ladder = self._policies.ladder_on(now.date())
+        moved = 0
+        async with self._store.transaction() as tx:
+            for watch in await tx.overdue_margin_calls(now, _OVERDUE_BATCH):
+                outcome = rules.end_cure_period(watch, ladder, now)
+                if outcome.change is not None:
+                    await tx.put_watch(outcome.watch, outcome.change, Cause.CURE_PERIOD)
+                    moved += 1
+        return moved
+
+
+def _same_currency(given: str, expected: str) -> None:
+    if given != expected:
+        raise invalid("outstanding", "CURRENCY_MISMATCH", f"the loan is in {expected}")
+
+
+def _mark_of_quote(value: ValueFacts) -> Mark:
+    """For the case that the appraisal's own event is still on its way."""
+    return Mark(value.appraisal_id, value.p50, value.p10, value.valued_at, value.index_level)

@@ -92,14 +92,14 @@ step_python() {
 step_kafka() {
     [ -d "$kafka/libs" ] && return
     local draft="$kafka.$$"
-    trap 'rm -rf "$draft"' EXIT
+    trap "rm -rf '$draft'" EXIT
     mvn -q -B -f deploy/local/kafka/pom.xml dependency:copy-dependencies -DoutputDirectory="$draft/libs"
     publish "$draft" "$kafka"
 }
 step_fabric() {
     if [ ! -d "$fabric/bin" ]; then
         local draft="$fabric.$$" module=github.com/hyperledger/fabric
-        trap 'rm -rf "$draft"' EXIT
+        trap "rm -rf '$draft'" EXIT
         mkdir -p "$draft/bin" "$draft/config"
         (cd deploy/fabric/tools && go build -trimpath -ldflags='-s -w' -o "$draft/bin/" $module/cmd/{peer,orderer,cryptogen,configtxgen,osnadmin})
         local samples; samples=$(cd deploy/fabric/tools && go list -m -f '{{.Dir}}' $module)/sampleconfig

@@ -13,9 +13,22 @@ from carlien_local.processes import Processes
 from carlien_local.starting import Starter
 
 
+@pytest.fixture(scope="module")
+def port_base() -> int:
+    """A port base whose PostgreSQL port is free; below the ephemeral range, where no client socket sits."""
+    for base in range(23000, 30000, 300):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", base + 32))
+            except OSError:
+                continue
+            return base
+    raise RuntimeError("no free port base")
+
+
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    made = dataclasses.replace(find_layout(tmp_path / "state", {}), port_base=free_base())
+def layout(tmp_path: Path, port_base: int) -> Layout:
+    made = dataclasses.replace(find_layout(tmp_path / "state", {}), port_base=port_base)
     made.create()
     return made
 
@@ -37,15 +50,3 @@ def starter(layout: Layout, messages: list[str]) -> Iterator[Starter]:
 @pytest.fixture
 def processes(starter: Starter) -> Processes:
     return starter.processes
-
-
-def free_base() -> int:
-    """A port base whose first port is free; below the ephemeral range, where no client socket sits."""
-    for base in range(23000, 30000, 300):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", base + 32))
-            except OSError:
-                continue
-            return base
-    raise RuntimeError("no free port base")

@@ -209,3 +209,7 @@ def _parser() -> argparse.ArgumentParser:
     for verb, text in ((start, "start parts that were stopped"), (restart, "stop and start parts")):
         add(verb, text).add_argument("names", nargs="+", metavar="NAME")
     return parser
+
+
+if __name__ == "__main__":
+    main()

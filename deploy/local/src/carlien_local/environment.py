@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 
-from carlien_local import chaincode, fabric, postgres
+from carlien_local import chaincode, fabric, kafka, postgres
 from carlien_local.layout import Layout
 
 SERVICE_ADDRESSES = {
@@ -23,6 +23,8 @@ def variables(layout: Layout) -> dict[str, str]:
     """name -> value; PATH is not among them."""
     values = {
         "KAFKA_BOOTSTRAP": layout.address("kafka"),
+        # `java -cp "$KAFKA_CLASSPATH" org.apache.kafka.tools.…` runs Kafka's own console tools.
+        "KAFKA_CLASSPATH": kafka.classpath(layout),
         "POSTGRES_ADMIN_DSN": postgres.dsn(layout, postgres.SUPERUSER),
         "PROMETHEUS_URL": f"http://{layout.address('prometheus')}",
         "CARLIEN_PKI": str(layout.pki),

@@ -111,8 +111,12 @@ def _java(layout: Layout, *options: str) -> list[str]:
     java = shutil.which("java")
     if java is None:
         raise StackError("Java isn't installed: run `make setup`.")
-    logging = layout.state / "kafka" / "logging"
-    return [java, *options, "-cp", f"{layout.kafka_libs}/*:{logging}"]
+    return [java, *options, "-cp", classpath(layout)]
+
+
+def classpath(layout: Layout) -> str:
+    """The jars, and the folder with the logging configuration."""
+    return f"{layout.kafka_libs}/*:{layout.state / 'kafka' / 'logging'}"
 
 
 def _cluster_id() -> str:
@@ -157,9 +161,3 @@ def _create_topics(starter: Starter) -> None:
             last = error
             starter.pause(0.2)
     raise StackError(f"kafka: the topics can't be created: {last}")
-
-
-def console_consumer(layout: Layout, topic: str) -> list[str]:
-    """The command line of Kafka's own console consumer, for README and people."""
-    tool = "org.apache.kafka.tools.consumer.ConsoleConsumer"
-    return [*_java(layout), tool, "--bootstrap-server", layout.address("kafka"), "--topic", topic, "--from-beginning"]

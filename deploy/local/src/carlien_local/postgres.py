@@ -125,7 +125,8 @@ def up(starter: Starter) -> bool:
         stop_signal=signal.SIGINT,  # "fast": roll back and close sessions instead of waiting for them
         version=SETTINGS,
     )
-    started = starter.ensure(spec, lambda: _answers(starter))
+    # A killed server stays a zombie until init reaps it, and PostgreSQL takes a zombie for a running server.
+    started = starter.ensure(spec, lambda: _answers(starter), attempts=5)
     _create_databases(starter)
     return started
 

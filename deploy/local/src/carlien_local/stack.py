@@ -105,7 +105,10 @@ def locked(layout: Layout, starter: Starter) -> Iterator[None]:
         file.truncate()
         file.write(f"`carlien-local {' '.join(sys.argv[1:])}` (pid {os.getpid()})\n")
         file.flush()
-        yield
+        try:
+            yield
+        finally:
+            file.truncate(0)
 
 
 # -- verbs -------------------------------------------------------------------------------------------------------------

@@ -33,8 +33,11 @@ class Starter:
         """Ends every wait of every thread with Interrupted."""
         self._cancelled.set()
 
-    def ensure(self, spec: ProcessSpec, ready: Callable[[], bool], timeout_s: float = 60.0) -> bool:
-        """Has the part running as specified and ready. False when it already was; raises PartFailed or StackError."""
+    def ensure(self, spec: ProcessSpec, ready: Callable[[], bool], timeout_s: float = 60.0, *, attempts: int = 1) -> bool:
+        """Has the part running as specified and ready. False when it already was; raises PartFailed or StackError.
+
+        A part that ends while it starts is tried `attempts` times, a second apart.
+        """
         processes = self.processes
         processes.hold(spec.name).unlink(missing_ok=True)
         pid = processes.find(spec.name)
@@ -48,7 +51,15 @@ class Starter:
         processes.stop(spec.name)
         ports.require_free(spec.name, spec.ports)
         processes.save(spec)
-        self._wait_ready(spec, processes.spawn(spec), ready, timeout_s)
+        for attempt in range(1, attempts + 1):
+            try:
+                self._wait_ready(spec, processes.spawn(spec), ready, timeout_s)
+            except PartFailed:
+                if attempt == attempts or processes.find(spec.name) is not None:
+                    raise
+                self.pause(1.0)
+            else:
+                break
         return True
 
     def _wait_ready(self, spec: ProcessSpec, pid: int, ready: Callable[[], bool], timeout_s: float) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -27,6 +28,14 @@ def test_a_state_directory_keeps_its_ports(tmp_path: Path) -> None:
 def test_an_unusable_port_base_is_named(tmp_path: Path, text: str) -> None:
     with pytest.raises(StackError, match=f"CARLIEN_PORT_BASE={text}"):
         find_layout(tmp_path, {"CARLIEN_PORT_BASE": text})
+
+
+def test_a_nearly_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layout = find_layout(tmp_path, {})
+    layout.require_space()
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=300 * 2**20))
+    with pytest.raises(StackError, match=f"Only 300 MB are free under {tmp_path}"):
+        layout.require_space()
 
 
 def test_no_two_parts_share_a_port() -> None:

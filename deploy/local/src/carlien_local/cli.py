@@ -33,13 +33,13 @@ def main() -> None:
         code = arguments.verb(Starter(layout, lambda text: console.print(f"  {text}")), arguments)
     except Interrupted:
         code = 130
+    except BrokenPipeError:  # the reader of our output has gone
+        code = 1
     except KeyboardInterrupt:
         console.print("\nInterrupted. What was started goes on running; `make down` ends it.")
         code = 130
-    except StackError as error:
+    except (StackError, OSError) as error:
         console.print(f"[red]✗[/red] {error}", markup=True)
-        code = 1
-    except BrokenPipeError:
         code = 1
     sys.exit(code)
 
@@ -50,6 +50,7 @@ def up(starter: Starter, arguments: argparse.Namespace) -> int:
     begin = time.monotonic()
     with stack.locked(layout, starter):
         layout.create()
+        layout.require_space()
         starter.processes.stop("supervisor")
         steps = stack.infrastructure(starter) if arguments.only == "infra" else stack.everything(starter)
         try:

@@ -228,6 +228,8 @@ def _start_peer(starter: Starter, org: Org) -> bool:
         "CORE_PEER_GOSSIP_RECONNECTINTERVAL": "2s",
         "CORE_PEER_GOSSIP_PUBLISHSTATEINFOINTERVAL": "1s",
         "CORE_PEER_GOSSIP_REQUESTSTATEINFOINTERVAL": "1s",
+        # How often the metric is renewed by which wait_for_gossip sees that the peers have met.
+        "CORE_PEER_GOSSIP_MEMBERSHIPTRACKERINTERVAL": "500ms",
         "CORE_OPERATIONS_LISTENADDRESS": layout.address(f"{name}-operations"),
         "CORE_METRICS_PROVIDER": "prometheus",
         "CORE_PEER_FILESYSTEMPATH": str(data),

@@ -81,4 +81,7 @@ def _run(step: Step) -> Outcome:
         changed = step.action()
     except StackError as error:
         return Outcome(step.name, changed=False, seconds=time.monotonic() - begin, error=error)
+    except OSError as error:  # a full disk, a folder of another user: the user's to mend, too
+        problem = StackError(f"{step.name}: {error}")
+        return Outcome(step.name, changed=False, seconds=time.monotonic() - begin, error=problem)
     return Outcome(step.name, changed=changed, seconds=time.monotonic() - begin, error=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from carlien_local.errors import StackError
 DEFAULT_PORT_BASE = 21000
 # The largest offset in use is 223 (org2's chaincode); the default base keeps all ports below the ephemeral range.
 LARGEST_OFFSET = 230
+LEAST_FREE_BYTES = 2 * 2**30
 
 PORT_OFFSETS: Mapping[str, int] = {
     "valuation": 1,
@@ -90,6 +92,12 @@ class Layout:
         for folder in (self.state, self.run, self.state / "log"):
             folder.mkdir(parents=True, exist_ok=True)
         _pin(self.state).write_text(json.dumps({"port_base": self.port_base}) + "\n")
+
+    def require_space(self) -> None:
+        """Raises StackError when the disk is nearly full: database and broker would end in the midst of something."""
+        free = shutil.disk_usage(self.state).free
+        if free < LEAST_FREE_BYTES:
+            raise StackError(f"Only {free // 2**20} MB are free under {self.state}; the stack needs {LEAST_FREE_BYTES // 2**20} MB.")
 
 
 def digest(*files: Path) -> str:

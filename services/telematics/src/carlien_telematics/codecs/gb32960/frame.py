@@ -3,9 +3,9 @@
 GB/T 32960.3-2016 clause 6 (`##`) and GB/T 32960.3-2025 clause 6 (`$$`), tables 2 to 5.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
+from typing import NamedTuple
 
 from carlien_telematics.codecs.check import xor_of
 from carlien_telematics.codecs.errors import FrameError, Reason
@@ -77,10 +77,10 @@ _COMMANDS = frozenset(Command)
 _RESPONSES = frozenset(Response)
 _ENCRYPTIONS = frozenset(Encryption)
 _MARKS = (b"##", b"$$")
+_VERSIONS = dict(zip(_MARKS, Version, strict=True))
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """One message, checked but with its data unit not yet read."""
 
     version: Version
@@ -131,7 +131,7 @@ def parse(raw: bytes) -> Frame:
 
 def trusted(raw: bytes) -> Frame:
     """A frame whose envelope was checked before, for example by the gateway."""
-    return Frame(Version(raw[0] << 8 | raw[1]), raw[2], raw[3], raw[4:21], raw[21], raw[24:-1])
+    return Frame(_VERSIONS[raw[:2]], raw[2], raw[3], raw[4:21], raw[21], raw[24:-1])
 
 
 def build(frame: Frame) -> bytes:

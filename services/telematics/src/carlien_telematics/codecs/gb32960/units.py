@@ -33,6 +33,11 @@ def _words(count: int) -> struct.Struct:
     return struct.Struct(f">{count}H")
 
 
+@lru_cache(maxsize=512)
+def _signed(count: int) -> struct.Struct:
+    return struct.Struct(f"{count}b")
+
+
 def _need(data: bytes, end: int) -> None:
     """Slices are silently short; a unit must not be."""
     if end > len(data):
@@ -41,7 +46,8 @@ def _need(data: bytes, end: int) -> None:
 
 def _millivolts(data: bytes, offset: int, count: int, name: str, missing: Missing) -> tuple[int | None, ...]:
     words: tuple[int, ...] = _words(count).unpack_from(data, offset)
-    if not words or max(words) < 0xFFFE:
+    # most frames hold no 0xFF byte at all, and looking for one is far cheaper than looking at each word
+    if data.find(b"\xff", offset, offset + 2 * count) < 0 or max(words) < 0xFFFE:
         return words
     for place, word in enumerate(words):
         if word >= 0xFFFE:
@@ -49,14 +55,20 @@ def _millivolts(data: bytes, offset: int, count: int, name: str, missing: Missin
     return tuple(None if word >= 0xFFFE else word for word in words)
 
 
+_SHIFTED = bytes((raw - 40) % 256 for raw in range(256))
+_HOTTEST_SHIFTED = 40 + 127
+"""Up to this raw value a temperature fits a signed byte, and a whole pack is read in two calls."""
+
+
 def _celsius(data: bytes, offset: int, count: int, name: str, missing: Missing) -> tuple[int | None, ...]:
     end = offset + count
     _need(data, end)
     raw = data[offset:end]
-    if b"\xff" in raw or b"\xfe" in raw:
-        for place, byte in enumerate(raw):
-            if byte >= 0xFE:
-                missing[f"{name}.{place}"] = sentinel(byte, "B") or ""
+    if not raw or max(raw) <= _HOTTEST_SHIFTED:
+        return _signed(count).unpack(raw.translate(_SHIFTED))
+    for place, byte in enumerate(raw):
+        if byte >= 0xFE:
+            missing[f"{name}.{place}"] = sentinel(byte, "B") or ""
     return tuple(map(_CELSIUS.__getitem__, raw))
 
 
@@ -101,12 +113,13 @@ def _fixed(name: str, layout: Layout) -> Unit:
 
 def _counted(name: str, layout: Layout) -> Unit:
     decode_layout, size = layout.decode, layout.size
+    prefixes = tuple(f"{name}.{n}." for n in range(0xFE))
 
     def decode(data: bytes, offset: int, missing: Missing) -> tuple[Any, int]:
         count = _counter(data, offset, name, missing)
         start = offset + 1
         end = start + count * size
-        values = [decode_layout(data, at, f"{name}.{n}.", missing) for n, at in enumerate(range(start, end, size))]
+        values = [decode_layout(data, at, prefixes[n], missing) for n, at in enumerate(range(start, end, size))]
         return values, end
 
     return Unit(name, decode, lambda values: bytes((len(values),)) + b"".join(map(layout.encode, values)), many=True)
@@ -143,7 +156,11 @@ _FAULT_LISTS = ("battery_faults", "motor_faults", "engine_faults", "other_faults
 def _alarms(names: tuple[str, ...], with_levels: bool) -> Unit:
     """`flags` lists the general alarms that are set, by bit; bits without a name stay `BIT_<n>`."""
 
+    quiet = bytes(9)
+
     def decode(data: bytes, offset: int, missing: Missing) -> tuple[Any, int]:
+        if data[offset : offset + 9] == quiet and not with_levels:
+            return {"level": 0, "flags": [], "battery_faults": [], "motor_faults": [], "engine_faults": [], "other_faults": []}, offset + 9
         level = data[offset]
         if level >= 0xFE:
             missing["alarms.level"] = sentinel(level, "B") or ""

@@ -1,0 +1,114 @@
+"""Puts telematics together: the only module that picks adapters."""
+
+from datetime import timedelta
+
+from carlien.telematics.v1 import (
+    data_consent_service_pb2,
+    data_consent_service_pb2_grpc,
+    device_service_pb2,
+    device_service_pb2_grpc,
+    telematics_service_pb2,
+    telematics_service_pb2_grpc,
+)
+from carlien_common import kafka, postgres
+from carlien_common.grpc.policy import Policy
+from carlien_common.grpc.server import Registration, grpc_server
+from carlien_common.lifecycle import Application
+from carlien_common.logs import get_logger
+from carlien_common.postgres import Pool
+from carlien_common.postgres.pool import ping
+from carlien_telematics.adapters.kafka_consumer import FrameRecorder
+from carlien_telematics.adapters.kafka_frames import KafkaFramePublisher, frame_producer
+from carlien_telematics.adapters.postgres_access import PostgresAccessStore, PostgresPresence, follow_changes
+from carlien_telematics.adapters.postgres_upkeep import Upkeep
+from carlien_telematics.config import TelematicsSettings
+from carlien_telematics.gateway.limits import Limits
+from carlien_telematics.gateway.server import Gateway
+from carlien_telematics.grpc_api.servicers import DataConsentServicer, DeviceServicer, TelematicsServicer
+from carlien_telematics.metrics import GatewayMetrics
+from carlien_telematics.service.access import AccessBook
+
+PACKAGE = "carlien_telematics"
+log = get_logger(__name__)
+
+
+def registrations(pool: Pool) -> list[Registration]:
+    """Every gRPC service of telematics."""
+    return [
+        (
+            telematics_service_pb2_grpc.add_TelematicsServiceServicer_to_server,
+            TelematicsServicer(pool),
+            telematics_service_pb2.DESCRIPTOR.services_by_name["TelematicsService"].full_name,
+        ),
+        (
+            device_service_pb2_grpc.add_DeviceServiceServicer_to_server,
+            DeviceServicer(pool),
+            device_service_pb2.DESCRIPTOR.services_by_name["DeviceService"].full_name,
+        ),
+        (
+            data_consent_service_pb2_grpc.add_DataConsentServiceServicer_to_server,
+            DataConsentServicer(pool),
+            data_consent_service_pb2.DESCRIPTOR.services_by_name["DataConsentService"].full_name,
+        ),
+    ]
+
+
+async def serve(settings: TelematicsSettings) -> None:
+    """Runs until a signal or the death of a part."""
+    components = set(settings.components.split(","))
+    async with Application(settings, "telematics") as app:
+        pool = await app.enter(postgres.pool(settings, "telematics"))
+        await postgres.verify_schema(pool, PACKAGE)
+        app.readiness("postgres", lambda: ping(pool))
+        app.spawn("upkeep", _upkeep(settings, pool).run())
+        if "consumer" in components:
+            await _start_consumer(app, settings, pool)
+        if "gateway" in components:
+            await _start_gateway(app, settings, pool)
+        if "api" in components:
+            policy = Policy.load(PACKAGE, settings.policy_file)
+            await app.enter(grpc_server(settings, registrations(pool), policy=policy, health=app.health))
+        await app.serve()
+
+
+def _upkeep(settings: TelematicsSettings, pool: Pool) -> Upkeep:
+    grace = timedelta(seconds=settings.deletion_grace_s)
+    return Upkeep(pool, retention=timedelta(days=settings.retention_days), deletion_grace=grace)
+
+
+async def _start_consumer(app: Application, settings: TelematicsSettings, pool: Pool) -> None:
+    dead_letters = await app.enter(kafka.producer(settings))
+    loop = kafka.KafkaConsumerLoop(
+        settings,
+        [settings.frame_topic],
+        settings.consumer_group,
+        FrameRecorder(),
+        pool=pool,
+        producer=dead_letters,
+        dedupe=False,  # a record has a key of its own, and there are too many to note each
+        max_records=settings.consumer_batch,
+    )
+    app.spawn("consumer", loop.run())
+    app.readiness("consumer", loop.check)
+
+
+async def _start_gateway(app: Application, settings: TelematicsSettings, pool: Pool) -> None:
+    book = AccessBook(PostgresAccessStore(pool))
+    app.spawn("access changes", follow_changes(settings.postgres_dsn.get_secret_value(), book))
+    presence = PostgresPresence(pool, settings.gateway_id)
+    await presence.reset()
+    app.spawn("presence", presence.run())
+    publisher = await app.enter(
+        KafkaFramePublisher(frame_producer(settings), f"/{settings.org}/telematics/{settings.gateway_id}", settings.frame_topic)
+    )
+    limits = Limits(
+        connections=settings.gateway_connections,
+        login_timeout_s=settings.login_timeout_s,
+        idle_timeout_s=settings.idle_timeout_s,
+        frame_timeout_s=settings.frame_timeout_s,
+        frames_per_second=settings.frames_per_second,
+    )
+    gateway = Gateway(book, publisher, presence, GatewayMetrics(), limits)
+    publisher.drained = gateway.drained
+    port = await app.enter(gateway.listening(settings.gb32960_host, settings.gb32960_port))
+    log.info("gb32960_listening", port=port)

@@ -1,0 +1,88 @@
+"""A device is bound to one car for life; a replacement is a new device."""
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class DeviceProtocol(StrEnum):
+    """What a device speaks."""
+
+    GB32960 = "GB32960"
+    JT808 = "JT808"
+
+
+class DeviceStatus(StrEnum):
+    """Whether a device may log in."""
+
+    ACTIVE = "ACTIVE"
+    RETIRED = "RETIRED"
+
+
+class OnlineReason(StrEnum):
+    """Why a device is or isn't connected."""
+
+    NEVER_CONNECTED = "NEVER_CONNECTED"
+    LOGIN = "LOGIN"
+    LOGOUT = "LOGOUT"
+    CONNECTION_LOST = "CONNECTION_LOST"
+    IDLE_TIMEOUT = "IDLE_TIMEOUT"
+    FRAME_TIMEOUT = "FRAME_TIMEOUT"
+    ANSWERS_NOT_READ = "ANSWERS_NOT_READ"
+    MALFORMED_FLOOD = "MALFORMED_FLOOD"
+    REPLACED = "REPLACED"
+    RETIRED = "RETIRED"
+    DATABASE_UNAVAILABLE = "DATABASE_UNAVAILABLE"
+    GATEWAY_STOPPED = "GATEWAY_STOPPED"
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a device proves itself with, kept as a keyed hash.
+
+    A fast hash on purpose: a fleet that logs in again after an outage would make a slow one a way to stop the gateway.
+    """
+
+    salt: bytes
+    digest: bytes
+
+    @classmethod
+    def of(cls, secret: str) -> "Credential":
+        """A new salted hash of `secret`."""
+        salt = secrets.token_bytes(16)
+        return cls(salt, _keyed(salt, secret))
+
+    def matches(self, secret: str) -> bool:
+        """Constant-time comparison."""
+        return hmac.compare_digest(self.digest, _keyed(self.salt, secret))
+
+
+def _keyed(salt: bytes, secret: str) -> bytes:
+    return hmac.digest(salt, secret.encode(), hashlib.sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device as it is known now."""
+
+    device_id: str
+    vin: str
+    protocol: DeviceProtocol
+    status: DeviceStatus
+    registered_at: datetime
+    last_seen_at: datetime | None = None
+    online: bool = False
+    online_reason: OnlineReason = OnlineReason.NEVER_CONNECTED
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """A change of what is known about a device's connection."""
+
+    device_id: str
+    seen_at: datetime
+    online: bool
+    reason: OnlineReason

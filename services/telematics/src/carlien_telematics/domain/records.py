@@ -1,0 +1,95 @@
+"""A record as it is stored, and the newest state of a car that records add up to."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+CLOCK_TOLERANCE = timedelta(minutes=10)
+"""A device whose clock is further ahead than this does not set the state: every later true record would look old."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Degrees WGS-84, north and east positive."""
+
+    latitude: float
+    longitude: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """One record of a device. `digest` is SHA-256 of its data units; with device and device time it is the record's key."""
+
+    vin: str
+    device_id: str
+    device_time: datetime
+    digest: bytes
+    source_protocol: str
+    reissued: bool
+    received_at: datetime
+    units: Mapping[str, Any]
+    missing: Mapping[str, str]
+    undecoded: bytes
+    undecoded_reason: str | None
+    position: Position | None
+    """Set where the record has a valid fix."""
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """What the newest records of one car say. `has_vehicle` and `has_position` tell "said to be unknown" from "not said"."""
+
+    vin: str
+    device_id: str
+    device_time: datetime
+    received_at: datetime
+    has_vehicle: bool = False
+    speed_kmh: float | None = None
+    odometer_km: float | None = None
+    soc_percent: float | None = None
+    ignition: bool | None = None
+    has_position: bool = False
+    latitude: float | None = None
+    longitude: float | None = None
+    last_alarm: str | None = None
+    last_alarm_at: datetime | None = None
+
+
+_IGNITION = {"STARTED": True, "OFF": False}
+
+
+def state_changes(records: Iterable[StoredRecord]) -> list[StateChange]:
+    """One change per car: its records in device time, later over earlier. A record from the future is left out."""
+    changes: dict[str, StateChange] = {}
+    for record in sorted(records, key=lambda record: record.device_time):
+        if record.device_time > record.received_at + CLOCK_TOLERANCE:
+            continue
+        before = changes.get(record.vin)
+        changes[record.vin] = _apply(before, record)
+    return list(changes.values())
+
+
+def _apply(before: StateChange | None, record: StoredRecord) -> StateChange:
+    change: dict[str, Any] = {"device_id": record.device_id, "device_time": record.device_time, "received_at": record.received_at}
+    vehicle = record.units.get("vehicle")
+    if vehicle is not None:
+        change |= {"has_vehicle": True, "ignition": _IGNITION.get(vehicle["vehicle_state"])}
+        change |= {name: vehicle[name] for name in ("speed_kmh", "odometer_km", "soc_percent")}
+    if "position" in record.units:
+        fix = record.position
+        change |= {"has_position": True, "latitude": fix.latitude if fix else None, "longitude": fix.longitude if fix else None}
+    alarm = newest_alarm(record.units)
+    if alarm is not None:
+        change |= {"last_alarm": alarm, "last_alarm_at": record.device_time}
+    return replace(before, **change) if before is not None else StateChange(vin=record.vin, **change)
+
+
+def newest_alarm(units: Mapping[str, Any]) -> str | None:
+    """Name of the first general alarm that is set, or of the level where only that is; None for no alarm."""
+    alarms = units.get("alarms")
+    if not alarms:
+        return None
+    if alarms["flags"]:
+        return str(alarms["flags"][0])
+    return f"LEVEL_{alarms['level']}" if alarms["level"] else None

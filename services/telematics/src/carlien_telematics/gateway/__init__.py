@@ -1,0 +1,1 @@
+"""TCP servers that devices speak to."""

@@ -1,0 +1,27 @@
+"""What one connection, and all together, may use."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of the device gateway. Times in seconds."""
+
+    connections: int = 20_000
+    login_timeout_s: float = 15.0
+    """A connection that hasn't logged in by then is closed."""
+    idle_timeout_s: float = 300.0
+    """Silence after login. A terminal sends every 30 s at most, or a heartbeat."""
+    frame_timeout_s: float = 30.0
+    """A message begun must be complete by then, or the sender is a slow-loris."""
+    write_timeout_s: float = 30.0
+    """Answers not read for so long end the connection."""
+    refused_messages: int = 500
+    """Malformed messages before a connection is closed."""
+    frames_in_flight_per_connection: int = 256
+    frames_in_flight: int = 20_000
+    """Over all connections; above it sockets are not read until half of them are durable."""
+    frames_per_second: float = 500.0
+    """Sustained rate of one connection; above it its socket is read only once a second."""
+    held_messages: int = 1_024
+    """Messages kept while the car's access is looked up; reading stops meanwhile, so one read's worth is enough."""

@@ -1,0 +1,1 @@
+"""Wire types to domain calls and back."""

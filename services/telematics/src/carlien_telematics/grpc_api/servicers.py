@@ -1,0 +1,193 @@
+"""The rpcs: convert in, one transaction, convert out."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from carlien.telematics.v1 import (
+    data_consent_service_pb2,
+    data_consent_service_pb2_grpc,
+    device_service_pb2,
+    device_service_pb2_grpc,
+    telematics_service_pb2,
+    telematics_service_pb2_grpc,
+)
+from carlien_common.domain.clock import Clock, utc_now
+from carlien_common.domain.errors import invalid
+from carlien_common.domain.vin import parse_vin
+from carlien_common.grpc.context import current_caller
+from carlien_common.idempotency import claim, store
+from carlien_common.postgres import Pool
+from carlien_common.wire import instant_from_proto
+from carlien_telematics.adapters.postgres_registry import PostgresRegistry, PostgresTracks
+from carlien_telematics.grpc_api import converters
+from carlien_telematics.metrics import TRACK_READS
+from carlien_telematics.service import reading, registry
+from carlien_telematics.service.reading import Cursor, Reader
+
+Context = grpc.aio.ServicerContext[Message, Message]
+Answer = TypeVar("Answer", bound=Message)
+
+
+async def _once(
+    pool: Pool, rpc: str, request: Message, key: str, answer_type: type[Answer], act: Callable[[PostgresRegistry], Awaitable[Answer]]
+) -> Answer:
+    """Runs a change in one transaction; a repeat of the request gets the first answer."""
+    caller = current_caller()
+    async with pool.acquire() as connection, connection.transaction():
+        stored = await claim(connection, caller.org, rpc, key, request)
+        if stored is not None:
+            return answer_type.FromString(stored)
+        answer = await act(PostgresRegistry(connection))
+        await store(connection, caller.org, rpc, key, answer)
+        return answer
+
+
+class DeviceServicer(device_service_pb2_grpc.DeviceServiceServicer):
+    """`DeviceService`."""
+
+    def __init__(self, pool: Pool, clock: Clock = utc_now) -> None:
+        self._pool = pool
+        self._clock = clock
+
+    async def RegisterDevice(
+        self, request: device_service_pb2.RegisterDeviceRequest, _context: Context
+    ) -> device_service_pb2.RegisterDeviceResponse:
+        """Registers a device."""
+        protocol = converters.protocol_from_proto(request.protocol)
+
+        async def act(devices: PostgresRegistry) -> device_service_pb2.RegisterDeviceResponse:
+            now = self._clock()
+            device = await registry.register_device(devices, request.device_id, request.vin, protocol, request.credential, now)
+            return device_service_pb2.RegisterDeviceResponse(device=converters.device_to_proto(device))
+
+        answer = device_service_pb2.RegisterDeviceResponse
+        return await _once(self._pool, "DeviceService/RegisterDevice", request, request.idempotency_key, answer, act)
+
+    async def GetDevice(self, request: device_service_pb2.GetDeviceRequest, _context: Context) -> device_service_pb2.GetDeviceResponse:
+        """Returns one device."""
+        async with self._pool.acquire() as connection:
+            device = await registry.get_device(PostgresRegistry(connection), request.device_id)
+        return device_service_pb2.GetDeviceResponse(device=converters.device_to_proto(device))
+
+    async def ListDevices(
+        self, request: device_service_pb2.ListDevicesRequest, _context: Context
+    ) -> device_service_pb2.ListDevicesResponse:
+        """Lists devices; the page token is the last identifier."""
+        size = request.page_size or 100
+        if not 1 <= size <= 1000:
+            raise invalid("page_size", "PAGE_SIZE", "A page has 1 to 1000 devices.")
+        vin = parse_vin(request.vin).value if request.vin else None
+        after = registry.check_device_id(request.page_token, "page_token") if request.page_token else ""
+        async with self._pool.acquire() as connection:
+            devices = await PostgresRegistry(connection).devices(after, vin, size + 1)
+        token = devices[size - 1].device_id if len(devices) > size else ""
+        return device_service_pb2.ListDevicesResponse(devices=map(converters.device_to_proto, devices[:size]), next_page_token=token)
+
+    async def RetireDevice(
+        self, request: device_service_pb2.RetireDeviceRequest, _context: Context
+    ) -> device_service_pb2.RetireDeviceResponse:
+        """Takes a device out of service."""
+
+        async def act(devices: PostgresRegistry) -> device_service_pb2.RetireDeviceResponse:
+            device = await registry.retire_device(devices, request.device_id, request.reason, self._clock())
+            return device_service_pb2.RetireDeviceResponse(device=converters.device_to_proto(device))
+
+        answer = device_service_pb2.RetireDeviceResponse
+        return await _once(self._pool, "DeviceService/RetireDevice", request, request.idempotency_key, answer, act)
+
+
+class DataConsentServicer(data_consent_service_pb2_grpc.DataConsentServiceServicer):
+    """`DataConsentService`."""
+
+    def __init__(self, pool: Pool, clock: Clock = utc_now) -> None:
+        self._pool = pool
+        self._clock = clock
+
+    async def GrantConsent(
+        self, request: data_consent_service_pb2.GrantConsentRequest, _context: Context
+    ) -> data_consent_service_pb2.GrantConsentResponse:
+        """Records a consent."""
+        purpose = converters.purpose_from_proto(request.purpose)
+        expires_at = instant_from_proto(request.expires_at, "expires_at")
+        if purpose is None:
+            raise invalid("purpose", "PURPOSE", "State what the data may be used for.")
+
+        async def act(consents: PostgresRegistry) -> data_consent_service_pb2.GrantConsentResponse:
+            now = self._clock()
+            consent = await registry.grant_consent(consents, request.vin, purpose, expires_at, now)
+            return data_consent_service_pb2.GrantConsentResponse(consent=converters.consent_to_proto(consent, now))
+
+        answer = data_consent_service_pb2.GrantConsentResponse
+        return await _once(self._pool, "DataConsentService/GrantConsent", request, request.idempotency_key, answer, act)
+
+    async def RevokeConsent(
+        self, request: data_consent_service_pb2.RevokeConsentRequest, _context: Context
+    ) -> data_consent_service_pb2.RevokeConsentResponse:
+        """Revokes; the gateway hears of it through the database."""
+        purpose = converters.purpose_from_proto(request.purpose, optional=True)
+
+        async def act(consents: PostgresRegistry) -> data_consent_service_pb2.RevokeConsentResponse:
+            now = self._clock()
+            revoked = await registry.revoke_consent(consents, request.vin, purpose, now)
+            messages = [converters.consent_to_proto(consent, now) for consent in revoked]
+            return data_consent_service_pb2.RevokeConsentResponse(consents=messages)
+
+        answer = data_consent_service_pb2.RevokeConsentResponse
+        return await _once(self._pool, "DataConsentService/RevokeConsent", request, request.idempotency_key, answer, act)
+
+    async def GetConsent(
+        self, request: data_consent_service_pb2.GetConsentRequest, _context: Context
+    ) -> data_consent_service_pb2.GetConsentResponse:
+        """Returns a car's consents; none for a car nobody gave one for."""
+        vin = parse_vin(request.vin).value
+        now = self._clock()
+        async with self._pool.acquire() as connection:
+            consents = await PostgresRegistry(connection).consents(vin)
+        return data_consent_service_pb2.GetConsentResponse(consents=[converters.consent_to_proto(consent, now) for consent in consents])
+
+
+class TelematicsServicer(telematics_service_pb2_grpc.TelematicsServiceServicer):
+    """`TelematicsService`."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def GetVehicleState(
+        self, request: telematics_service_pb2.GetVehicleStateRequest, _context: Context
+    ) -> telematics_service_pb2.GetVehicleStateResponse:
+        """Returns the newest state."""
+        async with self._pool.acquire() as connection:
+            state = await reading.vehicle_state(PostgresTracks(connection), request.vin, _reader())
+        return telematics_service_pb2.GetVehicleStateResponse(state=converters.state_to_proto(state))
+
+    async def ListPositions(
+        self, request: telematics_service_pb2.ListPositionsRequest, _context: Context
+    ) -> telematics_service_pb2.ListPositionsResponse:
+        """Lists positions; the read and its audit are one transaction."""
+        size = request.page_size or 1000
+        after = converters.cursor_from_token(request.page_token)
+        start, end = _optional(request.start_time, "start_time"), _optional(request.end_time, "end_time")
+        async with self._pool.acquire() as connection, connection.transaction():
+            points = await reading.positions(PostgresTracks(connection), request.vin, start, end, after, size, _reader())
+        TRACK_READS.labels("ListPositions").inc()
+        token = ""
+        if len(points) > size:
+            last = points[size - 1]
+            token = converters.cursor_to_token(Cursor(last.device_time, last.device_id, last.digest))
+        return telematics_service_pb2.ListPositionsResponse(
+            positions=map(converters.position_to_proto, points[:size]), next_page_token=token
+        )
+
+
+def _reader() -> Reader:
+    caller = current_caller()
+    return Reader(caller.org, caller.role)
+
+
+def _optional(message: Timestamp, field: str) -> datetime | None:
+    return instant_from_proto(message, field) if message.ByteSize() else None

@@ -1,0 +1,64 @@
+"""Every metric of telematics. Labels are bounded sets; none carries a VIN, a device or a place."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from carlien_telematics.codecs.errors import Reason
+from carlien_telematics.codecs.gb32960 import Command
+from carlien_telematics.domain.access import Refusal
+from carlien_telematics.domain.devices import OnlineReason
+
+CONNECTIONS = Gauge("carlien_telematics_gateway_connections", "Open device connections.")
+REJECTED_CONNECTIONS = Counter("carlien_telematics_gateway_rejected_connections_total", "Connections refused above the limit.")
+ENDED_CONNECTIONS = Counter(
+    "carlien_telematics_gateway_ended_connections_total", "Logged-in devices that went offline, by reason.", ["reason"]
+)
+MESSAGES = Counter("carlien_telematics_gateway_messages_total", "Messages acknowledged with success, by command.", ["command"])
+REFUSED = Counter("carlien_telematics_gateway_refused_total", "Well-formed messages not taken, by reason.", ["reason"])
+MALFORMED = Counter("carlien_telematics_gateway_malformed_total", "Broken messages, by protocol and reason.", ["protocol", "reason"])
+THROTTLED = Counter("carlien_telematics_gateway_throttled_total", "Reads that put a connection above its rate.")
+IN_FLIGHT = Gauge("carlien_telematics_gateway_in_flight_frames", "Frames handed to the broker and not yet durable.")
+TIMED_OUT = Counter("carlien_telematics_gateway_timeouts_total", "Connections ended by the gateway, by reason.", ["reason"])
+STORED = Counter("carlien_telematics_consumer_stored_total", "Records stored for the first time.")
+DUPLICATES = Counter("carlien_telematics_consumer_duplicates_total", "Records that were stored before.")
+DROPPED = Counter("carlien_telematics_consumer_dropped_total", "Records not stored, by reason.", ["reason"])
+UNDECODED = Counter("carlien_telematics_consumer_undecoded_total", "Records with bytes kept as they came, by reason.", ["reason"])
+CLOCK_AHEAD = Counter(
+    "carlien_telematics_consumer_clock_ahead_total", "Records whose device time lies in the future; stored, but not as state."
+)
+BATCH_SECONDS = Histogram("carlien_telematics_consumer_batch_seconds", "Time to decode and store one batch.")
+DELETED_CARS = Counter("carlien_telematics_deleted_cars_total", "Cars whose data were deleted after a revocation.")
+TRACK_READS = Counter("carlien_telematics_track_reads_total", "Audited reads of a track, by rpc.", ["rpc"])
+DEVICES = Gauge("carlien_telematics_devices", "Registered devices, by state.", ["state"])
+
+
+class GatewayMetrics:
+    """Metrics of the gateway with their label children looked up once: this runs for every frame."""
+
+    connections = CONNECTIONS
+    rejected_connections = REJECTED_CONNECTIONS
+    throttled = THROTTLED
+    in_flight = IN_FLIGHT
+
+    def __init__(self) -> None:
+        self._messages = {int(command): MESSAGES.labels(command.name) for command in Command}
+        self._refused = {reason: REFUSED.labels(reason.value) for reason in Refusal}
+
+    def message(self, command: int) -> None:
+        """A message was acknowledged with success."""
+        self._messages[command].inc()
+
+    def refused(self, reason: Refusal) -> None:
+        """A well-formed message was not taken."""
+        self._refused[reason].inc()
+
+    def malformed(self, protocol: str, reason: Reason, count: int) -> None:
+        """Broken messages were seen."""
+        MALFORMED.labels(protocol, reason.value).inc(count)
+
+    def closed(self, reason: OnlineReason) -> None:
+        """A device went offline."""
+        ENDED_CONNECTIONS.labels(reason.value).inc()
+
+    def ended(self, reason: OnlineReason) -> None:
+        """The gateway ended a connection."""
+        TIMED_OUT.labels(reason.value).inc()

@@ -1,0 +1,1 @@
+"""Use cases over small ports; adapters implement the ports."""

@@ -1,0 +1,88 @@
+"""From a frame on the topic to records that can be stored."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from carlien_telematics.codecs import gb32960
+from carlien_telematics.codecs.digest import data_digest
+from carlien_telematics.codecs.gb32960 import Command
+from carlien_telematics.domain.records import Position, StateChange, StoredRecord, state_changes
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedFrame:
+    """A frame as the gateway put it on the topic; its envelope was checked there."""
+
+    vin: str
+    device_id: str
+    source_protocol: str
+    raw: bytes
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StoreResult:
+    """What became of a batch."""
+
+    stored: int
+    duplicates: int
+    without_consent: int
+
+
+class RecordStore(Protocol):
+    """Where records are kept; one transaction around `record_batch`."""
+
+    async def consented(self, vins: Collection[str]) -> set[str]:
+        """Those cars that have a live consent now."""
+
+    async def store(self, records: Sequence[StoredRecord], changes: Sequence[StateChange]) -> int:
+        """Stores each record that isn't there yet, with its position, and the newest states; how many were new."""
+
+
+def read_frame(frame: ReceivedFrame) -> StoredRecord:
+    """Decodes a realtime or reissue frame. Raises FrameError(DEVICE_TIME), which the gateway had ruled out."""
+    envelope = gb32960.trusted(frame.raw)
+    record = gb32960.decode_record(envelope.version, envelope.data)
+    return StoredRecord(
+        vin=frame.vin,
+        device_id=frame.device_id,
+        device_time=record.device_time,
+        digest=data_digest(frame.raw),
+        source_protocol=frame.source_protocol,
+        reissued=envelope.command == Command.REISSUE,
+        received_at=frame.received_at,
+        units=record.units,
+        missing=record.missing,
+        undecoded=bytes.fromhex(record.undecoded),
+        undecoded_reason=record.undecoded_reason,
+        position=_fix(record.units.get("position")),
+    )
+
+
+def _fix(position: dict[str, Any] | None) -> Position | None:
+    """The position where it is of now and on Earth; in another coordinate system than WGS-84 it isn't one of ours."""
+    if position is None or not position["fix_valid"] or position.get("coordinate_system", "WGS84") != "WGS84":
+        return None
+    latitude, longitude = position["latitude"], position["longitude"]
+    if latitude is None or longitude is None or abs(latitude) > 90 or abs(longitude) > 180:
+        return None
+    return Position(latitude, longitude)
+
+
+async def record_batch(frames: Sequence[ReceivedFrame], store: RecordStore) -> StoreResult:
+    """Stores a batch. A record that is there already, or twice in the batch, counts once.
+
+    A car whose consent was revoked while its records were on their way is left out: after a revocation nothing is stored.
+    """
+    consented = await store.consented({frame.vin for frame in frames})
+    records: dict[tuple[str, datetime, str, bytes], StoredRecord] = {}
+    for frame in frames:
+        if frame.vin in consented:
+            record = read_frame(frame)
+            records.setdefault((record.vin, record.device_time, record.device_id, record.digest), record)
+    unique = list(records.values())
+    stored = await store.store(unique, state_changes(unique)) if unique else 0
+    without_consent = sum(frame.vin not in consented for frame in frames)
+    return StoreResult(stored, len(frames) - without_consent - stored, without_consent)

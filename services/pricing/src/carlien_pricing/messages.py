@@ -2,10 +2,11 @@
 
 from decimal import Decimal
 
-from carlien.pricing.v1 import quote_pb2, watch_pb2
+from google.type.money_pb2 import Money as MoneyMessage
+
+from carlien.pricing.v1 import collateral_watch_service_pb2, pricing_service_pb2, quote_pb2, watch_pb2
 from carlien_common.domain.money import Money
 from carlien_common.wire import date_to_proto, instant_to_proto, money_to_proto
-
 from carlien_pricing.domain.counteroffers import Counteroffer
 from carlien_pricing.domain.legality import CapAnswer
 from carlien_pricing.domain.matrix import Axis, Cell
@@ -37,7 +38,7 @@ def quote_message(record: QuoteRecord) -> quote_pb2.Quote:
     """The whole quote."""
     priced, inputs, request = record.priced, record.inputs, record.inputs.request
 
-    def money(amount: Decimal) -> object:
+    def money(amount: Decimal) -> MoneyMessage:
         return money_to_proto(Money(amount, record.currency))
 
     message = quote_pb2.Quote(
@@ -109,6 +110,16 @@ def quote_message(record: QuoteRecord) -> quote_pb2.Quote:
     return message
 
 
+def quote_response(record: QuoteRecord) -> bytes:
+    """An encoded QuoteResponse; AcceptQuoteResponse has the same form."""
+    return pricing_service_pb2.QuoteResponse(quote=quote_message(record)).SerializeToString(deterministic=True)
+
+
+def watch_response(watch: Watch) -> bytes:
+    """An encoded WatchLoanResponse."""
+    return collateral_watch_service_pb2.WatchLoanResponse(watch=watch_message(watch)).SerializeToString(deterministic=True)
+
+
 def cap_message(cap: CapAnswer) -> quote_pb2.RateCap:
     """A cap and the headroom below it."""
     return quote_pb2.RateCap(
@@ -163,7 +174,7 @@ def _counteroffer_message(offer: Counteroffer, currency: str) -> quote_pb2.Count
 def watch_message(watch: Watch) -> watch_pb2.Watch:
     """The whole watch."""
 
-    def money(amount: Decimal) -> object:
+    def money(amount: Decimal) -> MoneyMessage:
         return money_to_proto(Money(amount, watch.currency))
 
     message = watch_pb2.Watch(

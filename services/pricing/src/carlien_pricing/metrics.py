@@ -15,7 +15,9 @@ PRICE_SECONDS: Final = Histogram(
 DEGRADED: Final = Counter(
     "carlien_pricing_degraded_calls_total", "Calls to a dependency that failed or missed their deadline.", ("dependency",)
 )
-WATCH_CHANGES: Final = Counter("carlien_pricing_watch_changes_total", "Changes of watches that were told, by kind and cause.", ("change", "cause"))
+WATCH_CHANGES: Final = Counter(
+    "carlien_pricing_watch_changes_total", "Changes of watches that were told, by kind and cause.", ("change", "cause")
+)
 WATCHES: Final = Gauge("carlien_pricing_watches", "Watched loans, by stage.", ("stage",))
 BOOK_HEAT: Final = Gauge(
     "carlien_pricing_watch_book_loans", "Open watched loans, by band of LTV on P50 and monitoring tier.", ("ltv_band", "tier")

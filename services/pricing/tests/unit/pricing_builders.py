@@ -30,7 +30,20 @@ def request(**changes: Any) -> LoanRequest:
 
 
 def value(**changes: Any) -> ValueFacts:
-    base = ValueFacts("A-1", "CNY", "WHOLESALE", Decimal(100_000), Decimal(85_000), None, False, False, "", ON, "model-1")
+    base = ValueFacts(
+        appraisal_id="A-1",
+        currency="CNY",
+        price_type="WHOLESALE",
+        p50=Decimal(100_000),
+        p10=Decimal(85_000),
+        forced_sale_p50=None,
+        low_confidence=False,
+        abstained=False,
+        abstain_reason="",
+        valuation_date=ON,
+        model_version="model-1",
+        valued_at=datetime(2026, 3, 2, 8, tzinfo=UTC),
+    )
     return replace(base, **changes)
 
 

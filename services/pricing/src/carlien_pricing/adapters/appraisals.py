@@ -5,7 +5,6 @@ from decimal import Decimal
 from carlien.valuation.v1 import appraisal_pb2, events_pb2
 from carlien_common.domain.errors import invalid
 from carlien_common.wire import date_from_proto, instant_from_proto, money_from_proto
-
 from carlien_pricing.domain.quote import ValueFacts
 from carlien_pricing.domain.watch import Mark
 from carlien_pricing.service.ports import HeldAppraisal
@@ -89,5 +88,3 @@ def held_appraisal(event: events_pb2.AppraisalRecorded) -> HeldAppraisal:
         event.cause in _DRIVER_CAUSES,
     )
     return HeldAppraisal(appraisal.appraisal_id, appraisal.vin, facts, mark)
-
-

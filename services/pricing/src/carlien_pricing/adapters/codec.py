@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from functools import lru_cache
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
@@ -12,12 +11,17 @@ from carlien_pricing.domain.quote import QuoteInputs
 T = TypeVar("T")
 
 
-@lru_cache(maxsize=16)
+_adapters: dict[type[Any], TypeAdapter[Any]] = {}
+
+
 def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+    """Made once per type: building one costs milliseconds."""
+    if kind not in _adapters:
+        _adapters[kind] = TypeAdapter(kind)
+    return _adapters[kind]
 
 
-def to_json(record: Any) -> str:  # noqa: ANN401 - any dataclass of the domain
+def to_json(record: Any) -> str:
     """Canonical text of a record."""
     plain = _adapter(type(record)).dump_python(record, mode="json")
     return json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import asyncpg
+
 from carlien.pricing.v1 import events_pb2
 from carlien_common import idempotency, outbox
 from carlien_common.postgres import Connection, Pool
-
 from carlien_pricing.adapters.codec import from_json, to_json
 from carlien_pricing.domain.counteroffers import Counteroffer
 from carlien_pricing.domain.quote import PricedQuote, QuoteInputs
@@ -33,8 +33,8 @@ class StoredResult:
 class PostgresTransaction:
     """service.ports.Transaction on one connection."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, source: str) -> None:
+        self._connection, self._source = connection, source
 
     async def first_answer(self, org: str, rpc: str, key: str, payload: bytes) -> bytes | None:
         return await idempotency.claim(self._connection, org, rpc, key, payload)
@@ -68,9 +68,7 @@ class PostgresTransaction:
                 DECLINE_REASONS.labels(reason.code).inc()
 
     async def quote_for_update(self, quote_id: str, org: str) -> QuoteRecord | None:
-        row = await self._connection.fetchrow(
-            "SELECT * FROM quotes WHERE quote_id = $1 AND org = $2 FOR UPDATE", quote_id, org
-        )
+        row = await self._connection.fetchrow("SELECT * FROM quotes WHERE quote_id = $1 AND org = $2 FOR UPDATE", quote_id, org)
         return None if row is None else _quote(row)
 
     async def accept(self, record: QuoteRecord) -> None:
@@ -86,7 +84,8 @@ class PostgresTransaction:
             topic=QUOTE_TOPIC,
             key=record.inputs.car.vin,
             event=events_pb2.QuoteEvent(change=change, quote=quote_message(record)),
-            ce_type=f"carlien.pricing.{change}",
+            ce_type=f"carlien.pricing.{change}.v1",
+            ce_source=self._source,
         )
 
     async def appraisal(self, appraisal_id: str) -> HeldAppraisal | None:
@@ -171,7 +170,8 @@ class PostgresTransaction:
             topic=WATCH_TOPIC,
             key=watch.vin,
             event=events_pb2.WatchEvent(change=change, watch=watch_message(watch), cause=cause),
-            ce_type=f"carlien.pricing.{change}",
+            ce_type=f"carlien.pricing.{change}.v1",
+            ce_source=self._source,
         )
         WATCH_CHANGES.labels(change, cause).inc()
 
@@ -179,13 +179,18 @@ class PostgresTransaction:
 class PostgresStore:
     """service.ports.Store on the pool."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, org: str) -> None:
         self._pool = pool
+        self._source = f"/{org}/pricing"
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresTransaction]:
         async with self._pool.acquire() as connection, connection.transaction():
-            yield PostgresTransaction(connection)
+            yield PostgresTransaction(connection, self._source)
+
+    def on(self, connection: Connection) -> PostgresTransaction:
+        """A transaction that is open already: a consumer's."""
+        return PostgresTransaction(connection, self._source)
 
     async def first_answer(self, org: str, rpc: str, key: str, payload: bytes) -> bytes | None:
         async with self._pool.acquire() as connection:
@@ -217,9 +222,7 @@ class PostgresStore:
 
     async def keep_bundle(self, version: str, files: str) -> None:
         """Stores the policy files in use, so that what is priced with them can be computed again."""
-        await self._pool.execute(
-            "INSERT INTO policy_bundles (version, files) VALUES ($1, $2) ON CONFLICT DO NOTHING", version, files
-        )
+        await self._pool.execute("INSERT INTO policy_bundles (version, files) VALUES ($1, $2) ON CONFLICT DO NOTHING", version, files)
 
     async def bundle(self, version: str) -> str | None:
         """The files of a bundle."""

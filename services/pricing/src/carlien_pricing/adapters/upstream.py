@@ -4,6 +4,7 @@ from datetime import date, datetime
 from decimal import Decimal
 
 import grpc
+
 from carlien.lien.v1 import lien_pb2, search_service_pb2, search_service_pb2_grpc
 from carlien.telematics.v1 import telematics_service_pb2, telematics_service_pb2_grpc
 from carlien.valuation.v1 import appraisal_pb2, valuation_service_pb2, valuation_service_pb2_grpc, vehicle_pb2
@@ -12,7 +13,6 @@ from carlien_common.grpc.client import to_domain_error
 from carlien_common.grpc.context import remaining_deadline
 from carlien_common.logs import get_logger
 from carlien_common.wire import date_to_proto, instant_from_proto, money_from_proto
-
 from carlien_pricing.adapters.appraisals import value_facts
 from carlien_pricing.domain.matrix import UsageFacts
 from carlien_pricing.domain.quote import LienFacts, ValueFacts

@@ -90,9 +90,9 @@ def _solved(inputs: QuoteInputs, policies: PolicyBundle) -> list[QuoteInputs]:
     term = min(request.term_months, _longest_term(setting))
     amount = min(request.amount, _largest_amount(setting))
     grace = min(request.grace_months, term - 1)
-    base = replace(
-        inputs, request=replace(request, method=method, term_months=term, amount=amount, balloon=min(request.balloon, amount), grace_months=grace)
-    )
+    balloon = min(request.balloon, amount)
+    changed = replace(request, method=method, term_months=term, amount=amount, balloon=balloon, grace_months=grace)
+    base = replace(inputs, request=changed)
     if amount < _SMALLEST_SHARE * request.amount:
         return []
     candidates = [base]
@@ -194,5 +194,3 @@ def _offer(asked: QuoteInputs, variant: QuoteInputs, priced: PricedQuote, needs_
         without_fees,
         ", ".join(parts) or "as asked",
     )
-
-

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from datetime import date
 from typing import TypeVar
 
+from google.protobuf.message import Message
+
 from carlien.pricing.v1 import collateral_watch_service_pb2, pricing_service_pb2, quote_pb2
 from carlien.valuation.v1 import vehicle_pb2
 from carlien_common.domain.errors import ViolationCollector, collect_violations, invalid
 from carlien_common.domain.money import Money
 from carlien_common.domain.vin import parse_vin
 from carlien_common.wire import date_from_proto, missing, money_from_proto
-from google.protobuf.message import Message
-
 from carlien_pricing.domain.calendar import DayCount
 from carlien_pricing.domain.policy import CarAge, Energy, LenderType, LoanPurpose, ProductType
 from carlien_pricing.domain.quote import CarFacts, Fee, LoanRequest
@@ -25,29 +25,29 @@ _MAX_FEES = 20
 _MAX_FEATURES = 200
 _MAX_FEE_KIND = 40
 
-_LENDERS = {
+_LENDERS: dict[int, LenderType] = {
     quote_pb2.LENDER_TYPE_LICENSED: LenderType.LICENSED,
     quote_pb2.LENDER_TYPE_MICRO_LOAN: LenderType.MICRO_LOAN,
     quote_pb2.LENDER_TYPE_PRIVATE: LenderType.PRIVATE,
     quote_pb2.LENDER_TYPE_FACILITATION: LenderType.FACILITATION,
     quote_pb2.LENDER_TYPE_OTHER_FINANCIAL: LenderType.OTHER_FINANCIAL,
 }
-_PRODUCTS = {
+_PRODUCTS: dict[int, ProductType] = {
     quote_pb2.PRODUCT_TYPE_DEALER_STOCK: ProductType.DEALER_STOCK,
     quote_pb2.PRODUCT_TYPE_OWNER: ProductType.OWNER,
     quote_pb2.PRODUCT_TYPE_NEV: ProductType.NEV,
 }
-_PURPOSES = {
+_PURPOSES: dict[int, LoanPurpose] = {
     quote_pb2.LOAN_PURPOSE_OPERATING: LoanPurpose.OPERATING,
     quote_pb2.LOAN_PURPOSE_PURCHASE_PRIVATE_USE: LoanPurpose.PURCHASE_PRIVATE_USE,
     quote_pb2.LOAN_PURPOSE_PURCHASE_COMMERCIAL_USE: LoanPurpose.PURCHASE_COMMERCIAL_USE,
 }
-_METHODS = {
+_METHODS: dict[int, RepaymentMethod] = {
     quote_pb2.REPAYMENT_METHOD_EQUAL_PAYMENT: RepaymentMethod.EQUAL_PAYMENT,
     quote_pb2.REPAYMENT_METHOD_EQUAL_PRINCIPAL: RepaymentMethod.EQUAL_PRINCIPAL,
     quote_pb2.REPAYMENT_METHOD_INTEREST_ONLY: RepaymentMethod.INTEREST_ONLY,
 }
-_DAY_COUNTS = {
+_DAY_COUNTS: dict[int, DayCount] = {
     quote_pb2.DAY_COUNT_UNSPECIFIED: DayCount.THIRTY_360,
     quote_pb2.DAY_COUNT_THIRTY_360: DayCount.THIRTY_360,
     quote_pb2.DAY_COUNT_ACT_365: DayCount.ACT_365,
@@ -214,9 +214,7 @@ def _fees(request: pricing_service_pb2.QuoteRequest, amount: Money, fields: Viol
                 raise invalid(f"{name}.kind", "IDENTIFIER_INVALID", f"at most {_MAX_FEE_KIND} characters")
             fee = money_from_proto(message.amount, f"{name}.amount").require_positive(f"{name}.amount")
             _same_currency(fee, amount, f"{name}.amount")
-            upfront = choose(
-                {quote_pb2.FEE_TIMING_UPFRONT: True, quote_pb2.FEE_TIMING_MONTHLY: False}, message.timing, f"{name}.timing"
-            )
+            upfront = choose({quote_pb2.FEE_TIMING_UPFRONT: True, quote_pb2.FEE_TIMING_MONTHLY: False}, message.timing, f"{name}.timing")
             found.append(Fee(kind, fee.amount, upfront))
     return tuple(found)
 

@@ -1,16 +1,21 @@
 """CollateralWatchService: converts in, calls a use case, converts out. Errors are mapped by the interceptor."""
 
+from typing import Any
+
 import grpc
+
 from carlien.pricing.v1 import collateral_watch_service_pb2 as pb
 from carlien.pricing.v1 import collateral_watch_service_pb2_grpc
 from carlien_common.domain.errors import invalid
 from carlien_common.grpc.context import current_caller
-
+from carlien_pricing.domain.watch import Stage
 from carlien_pricing.grpc_api.requests import MAX_ID_LENGTH, choose, identifier, watch_command
 from carlien_pricing.messages import STAGES, watch_message
 from carlien_pricing.service.watching import Watching
 
-_STAGES = {number: stage for stage, number in STAGES.items()}
+_STAGES: dict[int, Stage] = {number: stage for stage, number in STAGES.items()}
+
+Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class WatchServicer(collateral_watch_service_pb2_grpc.CollateralWatchServiceServicer):
@@ -19,13 +24,13 @@ class WatchServicer(collateral_watch_service_pb2_grpc.CollateralWatchServiceServ
     def __init__(self, watching: Watching) -> None:
         self._watching = watching
 
-    async def WatchLoan(self, request: pb.WatchLoanRequest, context: grpc.aio.ServicerContext) -> pb.WatchLoanResponse:
+    async def WatchLoan(self, request: pb.WatchLoanRequest, _context: Context) -> pb.WatchLoanResponse:
         return pb.WatchLoanResponse.FromString(await self._watching.watch(watch_command(request), current_caller().org))
 
-    async def GetWatch(self, request: pb.GetWatchRequest, context: grpc.aio.ServicerContext) -> pb.GetWatchResponse:
+    async def GetWatch(self, request: pb.GetWatchRequest, _context: Context) -> pb.GetWatchResponse:
         return pb.GetWatchResponse(watch=watch_message(await self._watching.get(identifier(request.loan_id, "loan_id"))))
 
-    async def ListWatches(self, request: pb.ListWatchesRequest, context: grpc.aio.ServicerContext) -> pb.ListWatchesResponse:
+    async def ListWatches(self, request: pb.ListWatchesRequest, _context: Context) -> pb.ListWatchesResponse:
         stage = choose(_STAGES, request.stage, "stage") if request.stage else None
         if len(request.page_token) > MAX_ID_LENGTH or not request.page_token.isprintable():
             raise invalid("page_token", "PAGE_TOKEN_INVALID", "the page token must come from an earlier answer")

@@ -7,9 +7,9 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Protocol
 
+from carlien_pricing.domain.counteroffers import Counteroffer
 from carlien_pricing.domain.matrix import UsageFacts
 from carlien_pricing.domain.quote import BorrowerFacts, CarFacts, LienFacts, LoanRequest, PricedQuote, QuoteInputs, ValueFacts
-from carlien_pricing.domain.counteroffers import Counteroffer
 from carlien_pricing.domain.watch import Cause, Change, Mark, Stage, Watch
 
 

@@ -8,7 +8,6 @@ from datetime import UTC, date, datetime, time, timedelta
 from carlien_common.domain.clock import Clock
 from carlien_common.domain.errors import invalid, not_found, precondition
 from carlien_common.domain.ids import new_id
-
 from carlien_pricing.domain.counteroffers import Counteroffer, counteroffers
 from carlien_pricing.domain.engine import ENGINE_VERSION, price
 from carlien_pricing.domain.legality import rate_caps
@@ -125,15 +124,13 @@ class Quoting:
     async def _held_appraisal(self, appraisal_id: str) -> HeldAppraisal:
         try:
             async with asyncio.timeout(_APPRAISAL_WAIT_SECONDS):
-                while (held := await self._ask.store.appraisal(appraisal_id)) is None:
+                while (held := await self._ask.store.appraisal(appraisal_id)) is None:  # noqa: ASYNC110 - another process writes it
                     await asyncio.sleep(_APPRAISAL_POLL_SECONDS)
                 return held
         except TimeoutError:
             raise not_found("APPRAISAL_NOT_FOUND", "no recorded appraisal with this identifier is known here") from None
 
-    def _record(
-        self, command: QuoteCommand, inputs: QuoteInputs, priced: PricedQuote, offers: tuple[Counteroffer, ...]
-    ) -> QuoteRecord:
+    def _record(self, command: QuoteCommand, inputs: QuoteInputs, priced: PricedQuote, offers: tuple[Counteroffer, ...]) -> QuoteRecord:
         now = self._clock()
         return QuoteRecord(
             quote_id=new_id(),

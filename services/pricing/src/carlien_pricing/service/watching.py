@@ -6,11 +6,10 @@ from decimal import Decimal
 
 from carlien_common.domain.clock import Clock
 from carlien_common.domain.errors import invalid, not_found, precondition
-
 from carlien_pricing.domain import watch as rules
 from carlien_pricing.domain.products import PolicyBundle
-from carlien_pricing.domain.watch import Cause, Mark, Outcome, Stage, Watch
 from carlien_pricing.domain.quote import ValueFacts
+from carlien_pricing.domain.watch import Cause, Mark, Outcome, Stage, Watch
 from carlien_pricing.service.ports import HeldAppraisal, HeldLien, QuoteStatus, Store, Transaction
 
 EncodeWatch = Callable[[Watch], bytes]
@@ -127,7 +126,7 @@ class Watching:
                 outcome = rules.apply_appraisal(watch, held.mark, ladder, now)
                 if outcome.change is not None:
                     await tx.put_watch(outcome.watch, outcome.change, Cause.APPRAISAL)
-                watch = outcome.watch  # noqa: PLW2901 - the next event sees what this one left
+                watch = outcome.watch
 
     async def lien_changed(self, tx: Transaction, liens: Sequence[HeldLien]) -> None:
         """Lien events in ledger order."""

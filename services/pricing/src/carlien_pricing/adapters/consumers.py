@@ -1,0 +1,62 @@
+"""Kafka records to use cases, inside the consumer's transaction. A record that can't be read is poison."""
+
+from collections.abc import Sequence
+
+from carlien.lien.v1 import events_pb2 as lien_events_pb2
+from carlien.lien.v1 import lien_pb2
+from carlien.valuation.v1 import events_pb2 as valuation_events_pb2
+from carlien_common.kafka import Poison, Record
+from carlien_common.postgres import Connection
+from carlien_pricing.adapters.appraisals import held_appraisal
+from carlien_pricing.adapters.postgres import PostgresStore
+from carlien_pricing.service.ports import HeldLien
+from carlien_pricing.service.watching import Watching
+
+APPRAISAL_TOPIC = "carlien.valuation.appraisal.v1"
+LIEN_TOPIC = "carlien.lien.event.v1"
+
+# A mortgage that is registered later ranks behind (Art. 414); these may rank before it all the same.
+_AHEAD = {lien_pb2.LIEN_CLASS_POSSESSORY, lien_pb2.LIEN_CLASS_PURCHASE_MONEY}
+
+
+class AppraisalConsumer:
+    """Holds recorded appraisals and re-marks watched loans."""
+
+    def __init__(self, store: PostgresStore, watching: Watching) -> None:
+        self._store, self._watching = store, watching
+
+    async def __call__(self, connection: Connection, records: Sequence[Record]) -> None:
+        held = [held_appraisal(valuation_events_pb2.AppraisalRecorded.FromString(_value(record))) for record in records]
+        await self._watching.appraised(self._store.on(connection), held)
+
+
+class LienConsumer:
+    """Keeps what the ledger says of liens and tells watched loans."""
+
+    def __init__(self, store: PostgresStore, watching: Watching, msp_id: str) -> None:
+        self._store, self._watching, self._msp_id = store, watching, msp_id
+
+    async def __call__(self, connection: Connection, records: Sequence[Record]) -> None:
+        changes = [lien_events_pb2.LienEvent.FromString(_value(record)) for record in records]
+        held = [self._held(change) for change in changes if change.HasField("lien")]
+        await self._watching.lien_changed(self._store.on(connection), held)
+
+    def _held(self, change: lien_events_pb2.LienEvent) -> HeldLien:
+        lien = change.lien
+        if not lien.registration_number or not change.vin:
+            raise Poison("FIELD_MISSING", "a lien event has a registration number and a VIN")
+        return HeldLien(
+            registration_number=lien.registration_number,
+            vin=change.vin,
+            own=lien.secured_party_msp_id == self._msp_id,
+            ahead=lien.lien_class in _AHEAD,
+            active=lien.status == lien_pb2.LIEN_STATUS_ACTIVE,
+            block_number=change.block_number,
+            tx_index=change.tx_index,
+        )
+
+
+def _value(record: Record) -> bytes:
+    if record.value is None:
+        raise Poison("VALUE_MISSING", "an event has a value")
+    return record.value

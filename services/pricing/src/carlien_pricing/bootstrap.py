@@ -1,0 +1,132 @@
+"""The one place that picks adapters and puts the service together."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+
+from carlien.pricing.v1 import (
+    collateral_watch_service_pb2,
+    collateral_watch_service_pb2_grpc,
+    pricing_service_pb2,
+    pricing_service_pb2_grpc,
+)
+from carlien_common import postgres
+from carlien_common.domain.clock import Clock, utc_now
+from carlien_common.failures import is_transient
+from carlien_common.grpc.client import channel
+from carlien_common.grpc.policy import Policy
+from carlien_common.grpc.server import grpc_server
+from carlien_common.kafka import KafkaConsumerLoop, producer
+from carlien_common.kafka.batches import Handler
+from carlien_common.lifecycle import Application
+from carlien_common.logs import get_logger
+from carlien_common.outbox import OutboxRelay
+from carlien_common.postgres.pool import ping
+from carlien_pricing import metrics
+from carlien_pricing.adapters.codec import input_hash
+from carlien_pricing.adapters.consumers import APPRAISAL_TOPIC, LIEN_TOPIC, AppraisalConsumer, LienConsumer
+from carlien_pricing.adapters.models import load_scorecard
+from carlien_pricing.adapters.policies import parse_bundle, read_files
+from carlien_pricing.adapters.postgres import PostgresStore
+from carlien_pricing.adapters.upstream import GrpcLienRegistry, GrpcTelematics, GrpcValuation
+from carlien_pricing.config import PricingSettings
+from carlien_pricing.grpc_api.pricing_servicer import PricingServicer
+from carlien_pricing.grpc_api.watch_servicer import WatchServicer
+from carlien_pricing.messages import quote_response, watch_response
+from carlien_pricing.service.quoting import Dependencies, Quoting
+from carlien_pricing.service.watching import Watching
+
+log = get_logger(__name__)
+
+NAME = "pricing"
+PACKAGE = "carlien_pricing"
+
+
+async def serve(settings: PricingSettings, clock: Clock = utc_now, started: Callable[[int], None] | None = None) -> None:
+    """Runs until a signal. `started` is told the gRPC port once the service accepts calls."""
+    texts = read_files(settings.policies_dir)
+    policies = parse_bundle(texts)
+    model = load_scorecard(settings.borrower_model_file) if settings.borrower_model_file else None
+    async with Application(settings, NAME) as app:
+        pool = await app.enter(postgres.pool(settings))
+        await postgres.verify_schema(pool, PACKAGE)
+        app.readiness("postgres", lambda: ping(pool))
+        store = PostgresStore(pool, settings.org)
+        await store.keep_bundle(policies.version, json.dumps(texts, sort_keys=True, ensure_ascii=False))
+
+        valuation = await app.enter(channel(settings, settings.valuation_address))
+        liens = await app.enter(channel(settings, settings.lien_registry_address))
+        telematics = await app.enter(channel(settings, settings.telematics_address))
+        quoting = Quoting(
+            Dependencies(
+                store,
+                GrpcValuation(valuation, settings.valuation_timeout_s),
+                GrpcLienRegistry(liens, settings.lien_registry_timeout_s),
+                GrpcTelematics(telematics, settings.telematics_timeout_s),
+                model,
+            ),
+            policies,
+            clock,
+            quote_response,
+            input_hash,
+            f"{PACKAGE} {version('carlien-pricing')}",
+        )
+        watching = Watching(store, policies, clock, watch_response)
+
+        sender = await app.enter(producer(settings, f"carlien-{NAME}"))
+        app.spawn("outbox", OutboxRelay(settings, sender).run())
+        consumers: dict[str, tuple[str, Handler]] = {
+            "appraisals": (APPRAISAL_TOPIC, AppraisalConsumer(store, watching)),
+            "liens": (LIEN_TOPIC, LienConsumer(store, watching, settings.msp_id)),
+        }
+        for name, (topic, handler) in consumers.items():
+            loop = KafkaConsumerLoop(settings, [topic], f"carlien-{NAME}-{name}", handler, pool=pool, producer=sender)
+            app.readiness(f"consumer-{name}", loop.check)
+            app.spawn(f"consumer-{name}", loop.run())
+        app.spawn("cure-periods", _every(settings.cure_check_s, watching.end_cure_periods))
+        app.spawn("book-metrics", _every(settings.book_metrics_s, lambda: _count(store)))
+
+        server = await app.enter(
+            grpc_server(
+                settings,
+                [
+                    (
+                        pricing_service_pb2_grpc.add_PricingServiceServicer_to_server,
+                        PricingServicer(quoting),
+                        pricing_service_pb2.DESCRIPTOR.services_by_name["PricingService"].full_name,
+                    ),
+                    (
+                        collateral_watch_service_pb2_grpc.add_CollateralWatchServiceServicer_to_server,
+                        WatchServicer(watching),
+                        collateral_watch_service_pb2.DESCRIPTOR.services_by_name["CollateralWatchService"].full_name,
+                    ),
+                ],
+                policy=Policy.load(PACKAGE, settings.policy_file),
+                health=app.health,
+            )
+        )
+        if started is not None:
+            started(server.port)
+        await app.serve()
+
+
+async def _every(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+    """Repeats work; a database that is away for a while is no reason to die."""
+    while True:
+        try:
+            await work()
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            log.warning("periodic_work_interrupted", error=type(error).__name__)
+        await asyncio.sleep(seconds)
+
+
+async def _count(store: PostgresStore) -> None:
+    metrics.WATCHES.clear()
+    metrics.BOOK_HEAT.clear()
+    await store.count_watches(
+        lambda stage, count: metrics.WATCHES.labels(stage).set(count),
+        lambda band, tier, count: metrics.BOOK_HEAT.labels(band, str(tier)).set(count),
+    )

@@ -1,0 +1,30 @@
+"""Pricing's configuration."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from carlien_common.config import ServiceSettings
+
+
+class PricingSettings(ServiceSettings):
+    """CARLIEN_* variables of pricing, besides those of every service."""
+
+    valuation_address: str = Field(min_length=1)
+    """host:port of valuation."""
+    lien_registry_address: str = Field(min_length=1)
+    telematics_address: str = Field(min_length=1)
+    valuation_timeout_s: float = Field(3.0, gt=0)
+    """After that a quote is refused with VALUATION_UNAVAILABLE."""
+    lien_registry_timeout_s: float = Field(2.0, gt=0)
+    """After that a quote is refused with LIEN_REGISTRY_UNAVAILABLE."""
+    telematics_timeout_s: float = Field(0.5, gt=0)
+    """After that the worst usage grade is assumed."""
+    policies_dir: Path | None = None
+    """Law and house tables instead of the packaged ones; all files of the packaged folder must be there."""
+    borrower_model_file: Path | None = None
+    """A scorecard.json of `carlien-pricing train`; without one, borrower features are not used."""
+    cure_check_s: float = Field(30.0, gt=0)
+    """How often margin calls are looked at whose cure period may have ended."""
+    book_metrics_s: float = Field(15.0, gt=0)
+    """How often the book is counted for the metrics."""

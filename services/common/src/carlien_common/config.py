@@ -22,7 +22,7 @@ USAGE_ERROR = 2
 class SecretFileSource(PydanticBaseSettingsSource):
     """Reads <NAME>_FILE for every SecretStr field, the way Kubernetes mounts secrets. A trailing newline isn't part of it."""
 
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - pydantic's signature
         """The file's text, or None when there is no such variable."""
         path = os.environ.get(f"{PREFIX}{field_name.upper()}_FILE")
         return (Path(path).read_text().rstrip("\r\n") if path else None), field_name, False

@@ -1,11 +1,11 @@
 """A repeated request gets the first answer: one row per (org, rpc, key), written in the transaction of the change itself.
 
-    async with pool.acquire() as conn, conn.transaction():
-        stored = await claim(conn, caller.org, "LienService/RegisterLien", request.idempotency_key, request)
-        if stored is not None:
-            return RegisterLienResponse.FromString(stored)
-        …
-        await store(conn, caller.org, "LienService/RegisterLien", request.idempotency_key, response)
+async with pool.acquire() as conn, conn.transaction():
+    stored = await claim(conn, caller.org, "LienService/RegisterLien", request.idempotency_key, request)
+    if stored is not None:
+        return RegisterLienResponse.FromString(stored)
+    …
+    await store(conn, caller.org, "LienService/RegisterLien", request.idempotency_key, response)
 """
 
 from __future__ import annotations
@@ -49,9 +49,7 @@ async def claim(conn: Connection, org: str, rpc: str, key: str, request: Message
     )
     if first:
         return None
-    row = await conn.fetchrow(
-        "SELECT request_hash, answer FROM idempotency_key WHERE org = $1 AND rpc = $2 AND key = $3", org, rpc, key
-    )
+    row = await conn.fetchrow("SELECT request_hash, answer FROM idempotency_key WHERE org = $1 AND rpc = $2 AND key = $3", org, rpc, key)
     if row is None:
         # Deleted in between, by retention or by a first request that was rolled back.
         raise conflict("IDEMPOTENCY_KEY_IN_USE", "The first request with this key has just gone; repeat this one.")

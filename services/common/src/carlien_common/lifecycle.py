@@ -1,12 +1,12 @@
 """A service's life: start in order, serve, stop in reverse, die loudly.
 
-    async with Application(settings, "valuation") as app:
-        pool = await app.enter(postgres.pool(settings))
-        await postgres.verify_schema(pool, "carlien_valuation")
-        app.readiness("postgres", lambda: postgres.ping(pool))
-        app.spawn("outbox", OutboxRelay(settings, producer).run())
-        await app.enter(grpc_server(settings, services, policy=policy, health=app.health))
-        await app.serve()
+async with Application(settings, "valuation") as app:
+    pool = await app.enter(postgres.pool(settings))
+    await postgres.verify_schema(pool, "carlien_valuation")
+    app.readiness("postgres", lambda: postgres.ping(pool))
+    app.spawn("outbox", OutboxRelay(settings, producer).run())
+    await app.enter(grpc_server(settings, services, policy=policy, health=app.health))
+    await app.serve()
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Application:
                 await closing
         except TimeoutError:
             log.error("stop_timed_out", part=name, after_s=seconds)
-        except Exception as error:  # noqa: BLE001 - the rest must be closed all the same
+        except Exception as error:
             log.error("stop_failed", part=name, exc_info=error)
 
     async def _watch_readiness(self) -> None:
@@ -172,7 +172,7 @@ def run(main: Callable[[], Coroutine[Any, Any, None]], *, use_uvloop: bool = Tru
     with asyncio.Runner(loop_factory=uvloop.new_event_loop if use_uvloop else None) as runner:
         try:
             runner.run(main())
-        except Exception as error:  # noqa: BLE001 - the last place that can tell
+        except Exception as error:
             log.critical("died", exc_info=error)
             code = 1
         watchdog = threading.Timer(EXIT_WATCHDOG_S, os._exit, (code,))

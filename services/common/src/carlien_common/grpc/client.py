@@ -36,7 +36,7 @@ def to_domain_error(error: AioRpcError) -> DomainError:
 class _Call:
     """One rpc of a stub. Adds what every call carries, and counts how it ended."""
 
-    def __init__(self, inner: Any, path: str, kind: str, default_timeout_s: float) -> None:  # noqa: ANN401
+    def __init__(self, inner: Any, path: str, kind: str, default_timeout_s: float) -> None:
         _, service, method = path.split("/")
         labels = (kind, service, method)
         self._inner = inner
@@ -47,11 +47,11 @@ class _Call:
 
     def __call__(
         self,
-        *arguments: Any,  # noqa: ANN401
+        *arguments: Any,
         timeout: float | None = None,
         metadata: MetadataLike | None = None,
-        **options: Any,  # noqa: ANN401
-    ) -> Any:  # noqa: ANN401
+        **options: Any,
+    ) -> Any:
         started = time.perf_counter()
         limits = [limit for limit in (timeout, remaining_deadline()) if limit is not None]
         traceparent = tracing.current_traceparent() or tracing.new_traceparent()
@@ -62,7 +62,7 @@ class _Call:
             **options,
         )
 
-        def ended(finished: Any) -> None:  # noqa: ANN401
+        def ended(finished: Any) -> None:
             self._seconds.observe(time.perf_counter() - started)
             # The status is there already, or the call was cancelled before there was one.
             status = finished._cython_call._status if hasattr(finished, "_cython_call") else None  # noqa: SLF001
@@ -85,28 +85,28 @@ class _Channel(grpc.aio.Channel):
         self._inner = inner
         self._default = default_timeout_s
 
-    def unary_unary(self, method: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401, D102
+    def unary_unary(self, method: str, *arguments: Any, **options: Any) -> Any:
         return _Call(self._inner.unary_unary(method, *arguments, **options), method, "unary", self._default)
 
-    def unary_stream(self, method: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401, D102
+    def unary_stream(self, method: str, *arguments: Any, **options: Any) -> Any:
         return _Call(self._inner.unary_stream(method, *arguments, **options), method, "server_stream", self._default)
 
-    def stream_unary(self, method: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401, D102
+    def stream_unary(self, method: str, *arguments: Any, **options: Any) -> Any:
         return _Call(self._inner.stream_unary(method, *arguments, **options), method, "client_stream", self._default)
 
-    def stream_stream(self, method: str, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401, D102
+    def stream_stream(self, method: str, *arguments: Any, **options: Any) -> Any:
         return _Call(self._inner.stream_stream(method, *arguments, **options), method, "bidi_stream", self._default)
 
-    async def close(self, grace: float | None = None) -> None:  # noqa: D102
+    async def close(self, grace: float | None = None) -> None:
         await self._inner.close(grace)
 
-    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:  # noqa: D102
+    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
         return self._inner.get_state(try_to_connect)
 
-    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:  # noqa: D102
+    async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
         await self._inner.wait_for_state_change(last_observed_state)
 
-    async def channel_ready(self) -> None:  # noqa: D102
+    async def channel_ready(self) -> None:
         await self._inner.channel_ready()
 
     async def __aenter__(self) -> _Channel:

@@ -57,7 +57,11 @@ class CertificateFiles:
 
 def server_credentials(files: CertificateFiles) -> grpc.ServerCredentials:
     """mTLS: a client without a certificate of our CA doesn't get past the handshake."""
-    return grpc.dynamic_ssl_server_credentials(files.server_configuration(), files.changed, require_client_authentication=True)
+    return grpc.dynamic_ssl_server_credentials(
+        files.server_configuration(),
+        files.changed,  # type: ignore[arg-type]  # None means unchanged; the stubs don't know
+        require_client_authentication=True,
+    )
 
 
 def channel_credentials(files: CertificateFiles) -> grpc.ChannelCredentials:

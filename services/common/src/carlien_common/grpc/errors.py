@@ -47,7 +47,8 @@ def details(code: grpc.StatusCode, message: str, reason: str, metadata: dict[str
             for each in violations[:MAX_VIOLATIONS]
         ]
         packed.append(_any(BadRequest(field_violations=shown)))
-    return Status(code=code.value[0], message=message[:MAX_TEXT], details=packed).SerializeToString()
+    raw: bytes = Status(code=code.value[0], message=message[:MAX_TEXT], details=packed).SerializeToString()
+    return raw
 
 
 def trailers(code: grpc.StatusCode, error: DomainError) -> tuple[tuple[str, bytes], ...]:

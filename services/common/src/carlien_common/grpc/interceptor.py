@@ -12,10 +12,10 @@ import inspect
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeAlias
 
 import grpc
-from grpc.aio import AbortError, ServicerContext
+from grpc.aio import AbortError
 
 from carlien_common import metrics, tracing
 from carlien_common.domain.errors import DomainError, denied, invalid
@@ -29,8 +29,9 @@ from carlien_common.logs import get_logger
 
 log = get_logger(__name__)
 
-Handler = grpc.RpcMethodHandler
-Authorise = Callable[[ServicerContext], Caller]
+ServicerContext: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Authorise = Callable[["grpc.aio.ServicerContext[Any, Any]"], Caller]
 _OK: Final = grpc.StatusCode.OK
 # Served to whoever has a certificate of our CA: they tell nothing a caller could misuse.
 OPEN_SERVICES: Final = ("grpc.health.", "grpc.reflection.")
@@ -118,13 +119,11 @@ class Rpc:
         code, text = grpc.StatusCode.INTERNAL, f"Internal error {correlation_id}."
         raw = errors.details(code, text, "INTERNAL", {"correlation_id": correlation_id}, ())
         await context.abort(code, text, ((errors.DETAILS_KEY, raw),))
-        raise AssertionError("abort always raises")
 
     async def expire(self, context: ServicerContext) -> NoReturn:
         """Ends a call that brought no deadline and outlived the default one."""
         code, text = grpc.StatusCode.DEADLINE_EXCEEDED, "The call took longer than calls without a deadline may."
         await context.abort(code, text, ((errors.DETAILS_KEY, errors.details(code, text, "DEADLINE_EXCEEDED", {}, ())),))
-        raise AssertionError("abort always raises")
 
 
 def malformed() -> DomainError:
@@ -147,7 +146,7 @@ def code_of(error: BaseException | None, context: ServicerContext) -> grpc.Statu
 def _lenient(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
     """By default a request that can't be parsed ends as INTERNAL before any handler of ours sees it."""
 
-    def parse(raw: bytes) -> Any:  # noqa: ANN401
+    def parse(raw: bytes) -> Any:
         if deserialize is None:
             return raw
         try:
@@ -174,8 +173,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._wrapped: dict[str, Handler] = {}
 
     async def intercept_service(
-        self, continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler]], handler_call_details: grpc.HandlerCallDetails
-    ) -> Handler:
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
         """The rpc's handler, wrapped once. None when there is no such rpc: grpc.aio answers UNIMPLEMENTED."""
         path = handler_call_details.method
         wrapped = self._wrapped.get(path)
@@ -184,7 +185,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             if handler is None:
                 # Not by its name: a caller could make up any number of them.
                 metrics.GRPC_HANDLED.labels("unknown", "unknown", "unknown", "UNIMPLEMENTED").inc()
-                return handler
+                return None
             wrapped = self._wrapped[path] = self._wrap(path, handler)
         return wrapped
 
@@ -205,7 +206,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return make(_unary(Rpc(path, kind, authorise), behaviour, handler.request_streaming, default), parse, serialize)
 
 
-def _checked(request: Any, streaming: bool) -> Any:  # noqa: ANN401
+def _checked(request: Any, streaming: bool) -> Any:
     if streaming:
         return _wellformed(request)
     if request is _MALFORMED:
@@ -213,10 +214,10 @@ def _checked(request: Any, streaming: bool) -> Any:  # noqa: ANN401
     return request
 
 
-def _unary(rpc: Rpc, behaviour: Any, streaming: bool, default_s: float | None) -> Any:  # noqa: ANN401
+def _unary(rpc: Rpc, behaviour: Any, streaming: bool, default_s: float | None) -> Any:
     """For rpcs with one response. A long client stream sets its own pace, so only single requests get a default deadline."""
 
-    async def call(request: Any, context: ServicerContext) -> Any:  # noqa: ANN401
+    async def call(request: Any, context: ServicerContext) -> Any:
         started = rpc.start()
         failure: BaseException | None = None
         try:
@@ -245,10 +246,10 @@ def _unary(rpc: Rpc, behaviour: Any, streaming: bool, default_s: float | None) -
     return call
 
 
-def _generator(rpc: Rpc, behaviour: Any, streaming: bool) -> Any:  # noqa: ANN401
+def _generator(rpc: Rpc, behaviour: Any, streaming: bool) -> Any:
     """For rpcs that yield their responses."""
 
-    async def call(request: Any, context: ServicerContext) -> AsyncIterator[Any]:  # noqa: ANN401
+    async def call(request: Any, context: ServicerContext) -> AsyncIterator[Any]:
         started = rpc.start()
         failure: BaseException | None = None
         try:
@@ -268,10 +269,10 @@ def _generator(rpc: Rpc, behaviour: Any, streaming: bool) -> Any:  # noqa: ANN40
     return call
 
 
-def _writer(rpc: Rpc, behaviour: Any, streaming: bool) -> Any:  # noqa: ANN401
+def _writer(rpc: Rpc, behaviour: Any, streaming: bool) -> Any:
     """For rpcs that write their responses to the context."""
 
-    async def call(request: Any, context: ServicerContext) -> None:  # noqa: ANN401
+    async def call(request: Any, context: ServicerContext) -> None:
         started = rpc.start()
         failure: BaseException | None = None
         try:

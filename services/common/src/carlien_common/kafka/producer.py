@@ -105,7 +105,7 @@ class Producer:
             future.add_callback(self._acknowledged, job)
             future.add_errback(self._finish, job)
 
-    def _acknowledged(self, job: _Job, metadata: Any) -> None:  # noqa: ANN401 - kafka.producer.future.RecordMetadata
+    def _acknowledged(self, job: _Job, metadata: Any) -> None:
         self._finish(job, Delivery(metadata.topic, metadata.partition, metadata.offset))
 
     def _finish(self, job: _Job, outcome: Delivery | BaseException) -> None:

@@ -27,7 +27,7 @@ else:
 NOT_YET = (OSError, asyncpg.CannotConnectNowError, asyncpg.PostgresConnectionError, asyncpg.TooManyConnectionsError)
 
 
-async def connect(settings: DatabaseSettings, application: str, **options: Any) -> asyncpg.Connection[asyncpg.Record]:  # noqa: ANN401
+async def connect(settings: DatabaseSettings, application: str, **options: Any) -> asyncpg.Connection[asyncpg.Record]:
     """One connection of its own, for what can't come from the pool (LISTEN, session locks)."""
     return await asyncpg.connect(
         settings.postgres_dsn.get_secret_value(),

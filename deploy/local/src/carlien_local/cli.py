@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from carlien_local import environment, graph, stack
@@ -39,7 +40,7 @@ def main() -> None:
         console.print("\nInterrupted. What was started goes on running; `make down` ends it.")
         code = 130
     except (StackError, OSError) as error:
-        console.print(f"[red]✗[/red] {error}", markup=True)
+        _complain(error)
         code = 1
     sys.exit(code)
 
@@ -163,7 +164,12 @@ def _report(outcome: graph.Outcome) -> None:
         what = "ready" if outcome.changed else "ready, nothing to do"
         console.print(f"[green]✓[/green] {outcome.name:<18} {what} ({outcome.seconds:.1f} s)")
     elif not isinstance(outcome.error, Interrupted):
-        console.print("[red]✗[/red]", str(outcome.error), markup=False)
+        _complain(outcome.error)
+
+
+def _complain(error: Exception) -> None:
+    # A log's last lines may look like markup.
+    console.print(f"[red]✗[/red] {escape(str(error))}")
 
 
 def _waiting(names: list[str]) -> None:

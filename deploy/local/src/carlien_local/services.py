@@ -42,7 +42,12 @@ def _models(layout: Layout) -> dict[str, str]:
 
 
 def _devices(layout: Layout) -> dict[str, str]:
-    return {"GB32960_PORT": str(layout.port("gb32960")), "JT808_PORT": str(layout.port("jt808"))}
+    return {
+        "GB32960_HOST": "127.0.0.1",
+        "GB32960_PORT": str(layout.port("gb32960")),
+        "JT808_HOST": "127.0.0.1",
+        "JT808_PORT": str(layout.port("jt808")),
+    }
 
 
 def _neighbours(layout: Layout) -> dict[str, str]:
@@ -116,6 +121,7 @@ def environment(layout: Layout, service: Service) -> dict[str, str]:
     settings = {
         "ORG": service.org,
         "MSP_ID": next(org.msp_id for org in fabric.orgs(layout) if org.name == service.org),
+        "GRPC_HOST": "127.0.0.1",
         "GRPC_PORT": str(layout.port(service.name)),
         "METRICS_PORT": str(layout.metrics_port(service.name)),
         "POSTGRES_DSN": postgres.dsn(layout, service.database),
@@ -124,6 +130,7 @@ def environment(layout: Layout, service: Service) -> dict[str, str]:
         "TLS_KEY_FILE": str(certificates / "service.key"),
         "TLS_CA_FILE": str(layout.pki / "ca.crt"),
         "REFLECTION": "true",
+        "STOP_DRAIN_S": "0",  # no load balancer has to notice
         **service.settings(layout),
     }
     return {"PYTHONUNBUFFERED": "1", **{f"CARLIEN_{name}": value for name, value in settings.items()}}

@@ -1,1 +1,1 @@
-"""From listings to a model directory: encodings, learners, stacking, calibration, scores."""
+"""From listings to a model: splits, encodings, learners, stacking, calibration, scores."""

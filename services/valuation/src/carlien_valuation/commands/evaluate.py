@@ -1,0 +1,48 @@
+"""`carlien-valuation evaluate`: train and score on one split, beside the baselines on the same split."""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from carlien_valuation.commands.options import add_listings, load, progress, quiet_tensorflow, say, write_json
+
+EXAMPLE = """example:
+  carlien-valuation evaluate --listings 'uk100k/*.csv' --mapping mappings/uk100k.yaml --split group --seed 1 --report report.json
+
+All measures are percentages (mape 6.2 means 6.2 %): mape, mdape, p90ape, bias, ppe10, ppe20, fsd, coverage80 (share of prices
+in [p10, p90]), rel_width80 (mean of (p90 - p10) / p50). Exit code 1 where the model doesn't beat the depreciation baseline."""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Register the subcommand."""
+    parser = subparsers.add_parser("evaluate", help="train and score on one split", epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_listings(parser)
+    parser.add_argument("--split", choices=("auto", "time", "group"), default="auto", help="auto: by time where dates spread over 60 days, else grouped by fingerprint")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--report", type=Path, metavar="JSON", help="report file; standard output without it")
+    parser.add_argument("--sample", type=int, metavar="N", help="use N random rows only")
+    parser.add_argument("--free", action="store_true", help="without the monotone guarantee in LightGBM, to measure what it costs")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON also where --report is given")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Evaluate; 0 where the model beats the depreciation baseline, else 1."""
+    quiet_tensorflow()
+    from carlien_valuation.training.evaluate import evaluate
+
+    started = time.monotonic()
+    table, _ = load(arguments.listings, arguments.mapping)
+    say(f"{table.rows_read} rows read in {time.monotonic() - started:.0f} s")
+    report = evaluate(table, split_kind=arguments.split, seed=arguments.seed, sample=arguments.sample, monotone=not arguments.free, progress=progress)
+    report["seconds"] = round(time.monotonic() - started, 1)
+    write_json(arguments.report, report)
+    if arguments.json and arguments.report:
+        write_json(None, report)
+    baselines = report["baselines"]
+    say(
+        f"{report['split']} split: MAPE {report['mape']:.2f} % (LightGBM {baselines['lightgbm']['mape']:.2f}, depreciation {baselines['depreciation']['mape']:.2f}), "
+        f"coverage {report['coverage80']:.1f} %, width {report['rel_width80']:.1f} % (LightGBM {baselines['lightgbm']['rel_width80']:.1f}), {report['seconds']:.0f} s"
+    )
+    return 0 if report["mape"] < baselines["depreciation"]["mape"] else 1

@@ -1,0 +1,150 @@
+"""The entity-embedding network: P10, P50 and P90 of log price, non-increasing in every guarded input by construction.
+
+Categories become embeddings (Guo & Berkhahn 2016); together with the free inputs they drive an ordinary network whose output
+enters every layer of a second one without sign. The guarded inputs (age, odometer, condition, accident) enter that second
+network only, negated and placed between training quantiles, along weights that are kept non-negative by taking absolute
+values; a mix of convex, concave and saturating activations keeps it a universal approximator of monotone functions
+(Runje & Shankaranarayana 2023). Trained with the pinball loss of the three quantiles.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+QUANTILES = (0.1, 0.5, 0.9)
+LOSS_WEIGHTS = (0.3, 2.0, 0.3)
+WIDTH, HIDDEN = 128, 96
+BATCH = 256
+UNKNOWN_SHARE = 0.02
+"""Share of categories hidden while training, so that the code for unknown ones is learned too."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetInputs:
+    """float32 guarded (n, m) piecewise-linear places of the negated guarded columns, free (n, f); int32 codes (n, c)."""
+
+    guarded: np.ndarray
+    free: np.ndarray
+    codes: np.ndarray
+
+    def take(self, rows: np.ndarray) -> "NetInputs":
+        """The inputs of some row numbers."""
+        return NetInputs(self.guarded[rows], self.free[rows], self.codes[rows])
+
+
+def guarded_knots(guarded: np.ndarray) -> list[np.ndarray]:
+    """Training quantiles of each negated guarded column, 16 to 24 intervals."""
+    return [
+        np.unique(np.quantile(-column, np.linspace(0, 1, 25 if index else 17))).astype(np.float32)
+        for index, column in enumerate(guarded.astype(np.float64).T)
+    ]
+
+
+def place_guarded(guarded: np.ndarray, knots: list[np.ndarray]) -> np.ndarray:
+    """Places between knots, each non-increasing in its guarded column; beyond the last knot the value stays. (n, m)."""
+    places = []
+    for column, edges in zip(-guarded.T, knots, strict=True):
+        if len(edges) < 2:
+            places.append(np.zeros((len(column), 1), np.float32))
+            continue
+        places.append(np.clip((column[:, None] - edges[:-1]) / (edges[1:] - edges[:-1]), 0, 1).astype(np.float32))
+    return np.concatenate(places, axis=1)
+
+
+class MonotoneNet(tf.Module):  # type: ignore[misc]
+    """See the module's text. Output (n, 3): standardised log-price quantiles, not yet sorted."""
+
+    def __init__(self, sizes: list[int], free: int, guarded: int, seed: int) -> None:
+        super().__init__()
+        random = np.random.default_rng(seed)
+
+        def variable(values: np.ndarray) -> Any:
+            return tf.Variable(values.astype(np.float32))
+
+        def dense(inputs: int, outputs: int, gain: float = 1.0) -> Any:
+            return variable(random.normal(0, gain * np.sqrt(2 / max(inputs, 1)), (inputs, outputs)))
+
+        def positive(inputs: int, outputs: int, scale: float) -> Any:
+            return variable(np.abs(random.normal(0, scale, (inputs, outputs))))
+
+        self.embeddings = [variable(random.normal(0, 0.05, (size, min(16, max(2, int(1.6 * size**0.4)))))) for size in sizes]
+        inputs = free + sum(int(table.shape[1]) for table in self.embeddings)
+        self.w1, self.b1 = dense(inputs, WIDTH), variable(np.zeros(WIDTH))
+        self.w2, self.b2 = dense(WIDTH, WIDTH), variable(np.zeros(WIDTH))
+        self.m1, self.z1, self.c1 = positive(guarded, HIDDEN, 1 / np.sqrt(guarded)), dense(WIDTH, HIDDEN, 0.7), variable(np.zeros(HIDDEN))
+        self.m2, self.z2, self.c2 = positive(HIDDEN, HIDDEN, 0.5 / np.sqrt(HIDDEN)), dense(WIDTH, HIDDEN, 0.5), variable(np.zeros(HIDDEN))
+        self.m3, self.z3 = positive(HIDDEN, 3, 0.3 / np.sqrt(HIDDEN)), dense(WIDTH, 3, 0.2)
+        self.skip, self.c3 = positive(guarded, 3, 0.3 / np.sqrt(guarded)), variable(np.array([-0.1, 0.0, 0.1]))
+
+    def __call__(self, guarded: Any, free: Any, codes: Any) -> Any:
+        """Quantiles (n, 3) from NetInputs' three tensors."""
+        looked_up = [tf.gather(table, codes[:, index]) for index, table in enumerate(self.embeddings)]
+        features = tf.concat([*looked_up, free], axis=1)
+        hidden = tf.nn.silu(features @ self.w1 + self.b1)
+        hidden += tf.nn.silu(hidden @ self.w2 + self.b2)
+        first = _mixed(guarded @ tf.abs(self.m1) + hidden @ self.z1 + self.c1)
+        second = _mixed(first @ tf.abs(self.m2) + hidden @ self.z2 + self.c2)
+        return second @ tf.abs(self.m3) + guarded @ tf.abs(self.skip) + hidden @ self.z3 + self.c3
+
+
+def _mixed(values: Any) -> Any:
+    """A third each of a convex, a concave and a saturating non-decreasing activation."""
+    third = HIDDEN // 3
+    return tf.concat([tf.nn.elu(values[:, :third]), -tf.nn.elu(-values[:, third : 2 * third]), tf.tanh(values[:, 2 * third :])], axis=1)
+
+
+def epochs_for(rows: int) -> int:
+    """Passes over the data: small sets need more of them to see as many steps."""
+    return int(np.clip(2_000_000 / max(rows, 1), 15, 60))
+
+
+def train_net(
+    inputs: NetInputs, target: np.ndarray, sizes: list[int], seed: int, *, epochs: int, rate: float = 2e-3, tick: Callable[[], None] = lambda: None
+) -> MonotoneNet:
+    """Train one network on all given rows. target (n,) standardised log price. AdamW with a one-cycle cosine rate."""
+    rows = len(target)
+    net = MonotoneNet(sizes, inputs.free.shape[1], inputs.guarded.shape[1], seed)
+    variables = list(net.trainable_variables)
+    optimizer = tf.keras.optimizers.AdamW(rate, weight_decay=1e-2)
+    optimizer.build(variables)
+    guarded, free, codes, truth = (tf.constant(values) for values in (inputs.guarded, inputs.free, inputs.codes, target.astype(np.float32)))
+    quantiles, weights = tf.constant(QUANTILES), tf.constant(LOSS_WEIGHTS)
+    batch = min(BATCH, rows)
+    steps = rows // batch
+
+    @tf.function(jit_compile=True, reduce_retracing=True)  # type: ignore[untyped-decorator]
+    def step(chosen: Any, hidden: Any, current: Any) -> None:
+        with tf.GradientTape() as tape:
+            seen = tf.gather(codes, chosen) * hidden
+            error = tf.gather(truth, chosen)[:, None] - net(tf.gather(guarded, chosen), tf.gather(free, chosen), seen)
+            loss = tf.reduce_mean(tf.maximum(quantiles * error, (quantiles - 1) * error) * weights)
+        gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, variables)]
+        clipped, _ = tf.clip_by_global_norm(gradients, 1.0)
+        optimizer.learning_rate.assign(current)
+        optimizer.apply_gradients(zip(clipped, variables, strict=True))
+
+    random = np.random.default_rng(seed)
+    done, total = 0, max(epochs * steps, 1)
+    for _ in range(epochs):
+        order = random.permutation(rows).astype(np.int32)
+        hidden = (random.random((rows, inputs.codes.shape[1])) >= UNKNOWN_SHARE).astype(np.int32)
+        for start in range(0, steps * batch, batch):
+            warm = min(1.0, (done + 1) / (steps + 1))
+            current = rate * warm * (0.5 * (1 + np.cos(np.pi * done / total)) + 1e-3)
+            step(tf.constant(order[start : start + batch]), tf.constant(hidden[start : start + batch]), tf.constant(current, tf.float32))
+            done += 1
+        tick()
+    return net
+
+
+def predict_net(net: MonotoneNet, inputs: NetInputs, chunk: int = 8192) -> np.ndarray:
+    """Standardised quantiles (n, 3), sorted so that they never cross (sorting keeps each one monotone)."""
+    forward = tf.function(net, reduce_retracing=True)
+    parts = [
+        np.asarray(forward(*(tf.constant(values[start : start + chunk]) for values in (inputs.guarded, inputs.free, inputs.codes))))
+        for start in range(0, len(inputs.guarded), chunk)
+    ]
+    return np.sort(np.concatenate(parts) if parts else np.zeros((0, 3), np.float32), axis=1)

@@ -1,0 +1,167 @@
+"""The appraiser: entity-embedding networks and monotone LightGBM, both bagged over grouped folds, stacked and calibrated.
+
+Each fold's models never saw that fold, so their predictions there are honest: they choose the stacking weights and calibrate
+the intervals. The final answer averages the folds' models. P10 and P90 mix the networks' quantiles with P50 plus a spread
+that LightGBM learns from everything but the guarded columns. So every part is non-increasing in those, the weights are
+non-negative and the calibration maps non-decreasing: the answer is non-increasing as well.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import lightgbm as lgb
+import numpy as np
+import pandas as pd
+
+from carlien_valuation.training import boosting, net
+from carlien_valuation.training.calibrate import LEVELS, QuantileMap, calibrated, fit_map
+from carlien_valuation.training.columns import Cars
+from carlien_valuation.training.features import Encoded, Encoder, fit_encoder
+from carlien_valuation.training.split import fingerprints, folds
+
+FOLDS = 5
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how many of its steps are done, and how many there are."""
+
+
+def quiet(_: str, __: int, ___: int) -> None:
+    """No progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A fitted appraiser of log prices; see `fit_stack` and the module's text."""
+
+    encoder: Encoder
+    knots: list[np.ndarray]
+    centre: float
+    scale: float
+    nets: list[net.MonotoneNet]
+    boosters: list[lgb.Booster]
+    """One per fold."""
+    spreads: tuple[lgb.Booster, lgb.Booster]
+    """P10 and P90 of what P50 leaves, from the columns that are not guarded."""
+    weights: tuple[float, float, float]
+    """The networks' share in P10, P50 and P90."""
+    maps: tuple[QuantileMap, QuantileMap, QuantileMap]
+    relative: bool
+    """True where what is learned is log(price / price when new)."""
+
+    def net_inputs(self, encoded: Encoded) -> net.NetInputs:
+        """The network's inputs."""
+        return net.NetInputs(net.place_guarded(encoded.guarded, self.knots), encoded.free, encoded.codes)
+
+    def raw(self, encoded: Encoded) -> np.ndarray:
+        """Stacked but uncalibrated quantiles of the target, (n, 3)."""
+        inputs = self.net_inputs(encoded)
+        by_net = np.mean([net.predict_net(one, inputs) for one in self.nets], axis=0) * self.scale + self.centre
+        by_tree = np.mean([boosting.predict(one, encoded.boosting) for one in self.boosters], axis=0)
+        unguarded = encoded.boosting[:, encoded.guarded.shape[1] :]
+        low, high = (boosting.predict(one, unguarded) for one in self.spreads)
+        return stacked(by_net, by_tree, np.column_stack([low, high]), self.weights)
+
+    def log_quantiles(self, cars: Cars) -> np.ndarray:
+        """Calibrated log-price quantiles (n, 3): P10, P50, P90."""
+        quantiles = calibrated(self.raw(self.encoder.encode(cars)), self.maps)
+        return quantiles + target_base(self.encoder, cars, relative=self.relative)[:, None]
+
+
+def target_base(encoder: Encoder, cars: Cars, *, relative: bool) -> np.ndarray:
+    """What the target is relative to: log price when new (filled where missing), or 0; shape (n,)."""
+    return encoder.filled_new_price(cars, encoder.keys(cars)) if relative else np.zeros(len(cars))
+
+
+def is_relative(cars: Cars) -> bool:
+    """Whether so many cars state their price when new that value is learned as a share of it."""
+    return bool(np.mean(cars.numbers["new_price"] > 0) >= 0.9)
+
+
+def stacked(by_net: np.ndarray, by_tree: np.ndarray, spread: np.ndarray, weights: tuple[float, float, float]) -> np.ndarray:
+    """Convex mixes: P50 of networks and trees, P10 and P90 of the networks' and P50 plus its spread; sorted, (n, 3).
+
+    by_net (n, 3) quantiles, by_tree (n,) centre, spread (n, 2) lower (negative) and upper distance from P50.
+    """
+    low, middle, high = weights
+    centre = middle * by_net[:, 1] + (1 - middle) * by_tree
+    return np.sort(
+        np.column_stack([
+            low * by_net[:, 0] + (1 - low) * (centre + spread[:, 0]), centre, high * by_net[:, 2] + (1 - high) * (centre + spread[:, 1]),
+        ]), axis=1,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A stack and its out-of-fold predictions of the training rows (n, 3): calibrated log prices."""
+
+    stack: Stack
+    out_of_fold: np.ndarray
+    shape: boosting.Shape
+
+
+def fit_stack(frame: pd.DataFrame, cars: Cars, log_price: np.ndarray, *, seed: int, progress: Progress = quiet, monotone: bool = True) -> Fitted:
+    """Fit on checked listings without duplicates. frame as in `listings.checks`, cars its Cars, log_price (n,)."""
+    fold = folds(fingerprints(frame), FOLDS, seed)
+    progress("encodings", 0, 1)
+    encoder, encoded = fit_encoder(cars, log_price, fold, seed)
+    relative = is_relative(cars)
+    base = target_base(encoder, cars, relative=relative)
+    target = log_price - base
+    task = boosting.Task(encoded.boosting, target, len(encoder.guarded) if monotone else 0, encoder.categorical_columns(encoded.boosting.shape[1]))
+    shape = boosting.tune(task, np.flatnonzero(fold != 0), np.flatnonzero(fold == 0), seed)
+    knots = net.guarded_knots(encoded.guarded)
+    inputs = net.NetInputs(net.place_guarded(encoded.guarded, knots), encoded.free, encoded.codes)
+    sizes = [int(column.max()) + 1 for column in encoded.codes.T]
+    centre, scale = float(target.mean()), float(target.std())
+    nets, boosters = [], []
+    by_net, by_tree = np.empty((len(cars), 3)), np.empty(len(cars))
+    for part in range(FOLDS):
+        progress("fold", part, FOLDS)
+        train, hold = np.flatnonzero(fold != part), np.flatnonzero(fold == part)
+        one = net.train_net(inputs.take(train), (target[train] - centre) / scale, sizes, seed + part, epochs=net.epochs_for(len(train)))
+        by_net[hold] = net.predict_net(one, inputs.take(hold)) * scale + centre
+        booster = boosting.fit_boosting(task, train, hold, shape=shape, quantile=None, seed=seed + part)
+        by_tree[hold] = boosting.predict(booster, encoded.boosting[hold])
+        nets.append(one)
+        boosters.append(booster)
+    progress("spread and calibration", 0, 1)
+    share = choose_share(by_net[:, 1], by_tree, target, 0.5)
+    middle = share * by_net[:, 1] + (1 - share) * by_tree
+    lower, spread_low = fit_spread(encoded, encoder, target - middle, fold, 0.1, seed)
+    upper, spread_high = fit_spread(encoded, encoder, target - middle, fold, 0.9, seed)
+    spread = np.column_stack([spread_low, spread_high])
+    weights = (
+        choose_share(by_net[:, 0], middle + spread_low, target, 0.1), share, choose_share(by_net[:, 2], middle + spread_high, target, 0.9),
+    )  # fmt: skip
+    raw = stacked(by_net, by_tree, spread, weights)
+    low, centre_map, high = (fit_map(raw[:, index], target, level) for index, level in enumerate(LEVELS))
+    stack = Stack(encoder, knots, centre, scale, nets, boosters, (lower, upper), weights, (low, centre_map, high), relative)
+    return Fitted(stack, calibrated(raw, stack.maps) + base[:, None], shape)
+
+
+def fit_spread(encoded: Encoded, encoder: Encoder, rest: np.ndarray, fold: np.ndarray, level: float, seed: int) -> tuple[lgb.Booster, np.ndarray]:
+    """A small quantile booster of what P50 leaves (n,), blind to the guarded columns; and its out-of-fold predictions (n,)."""
+    guarded = encoded.guarded.shape[1]
+    matrix = encoded.boosting[:, guarded:]
+    task = boosting.Task(matrix, rest, 0, encoder.categorical_columns(matrix.shape[1]))
+    shape = boosting.Shape(15, max(20, len(rest) // 500))
+    predicted = np.empty(len(rest))
+    trees = []
+    for part in range(FOLDS):
+        train, hold = np.flatnonzero(fold != part), np.flatnonzero(fold == part)
+        booster = boosting.fit_boosting(task, train, hold, shape=shape, quantile=level, seed=seed)
+        predicted[hold] = boosting.predict(booster, matrix[hold])
+        trees.append(max(booster.best_iteration, 1))
+    every = np.arange(len(rest))
+    return boosting.fit_boosting(task, every, every[:0], shape=shape, quantile=level, seed=seed, trees=int(np.mean(trees))), predicted
+
+
+def choose_share(one: np.ndarray, other: np.ndarray, target: np.ndarray, level: float) -> float:
+    """The share of `one` in a mix with `other`, 0 to 1 in twentieths, with the least absolute relative error (P50) or pinball loss."""
+    losses = []
+    for share in np.linspace(0, 1, 21):
+        error = target - (share * one + (1 - share) * other)
+        loss = np.abs(np.expm1(-error)) if level == 0.5 else np.maximum(level * error, (level - 1) * error)
+        losses.append((float(loss.mean()), float(share)))
+    return min(losses)[1]

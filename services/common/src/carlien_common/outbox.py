@@ -112,8 +112,8 @@ class OutboxRelay:
 
     async def _lead(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
         # Asked again and again: a statement that waits for the lock would keep vacuum from cleaning up behind it.
-        while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):
-            await asyncio.sleep(STANDBY_POLL_S)  # noqa: ASYNC110 - the event is in another process
+        while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):  # noqa: ASYNC110 - no event to wait for
+            await asyncio.sleep(STANDBY_POLL_S)
         metrics.OUTBOX_LEADER.set(1)
         log.info("outbox_relay_leads")
         await connection.add_listener(CHANNEL, lambda *_: self._wake.set())

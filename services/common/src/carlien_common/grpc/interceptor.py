@@ -12,7 +12,7 @@ import inspect
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias, cast
 
 import grpc
 from grpc.aio import AbortError
@@ -137,10 +137,11 @@ def code_of(error: BaseException | None, context: ServicerContext) -> grpc.Statu
         # grpc.aio cancels the handler for a passed deadline and for a client that left alike.
         remaining = context.time_remaining()
         return grpc.StatusCode.CANCELLED if remaining is None or remaining > 0 else grpc.StatusCode.DEADLINE_EXCEEDED
-    code = context.code()
-    if isinstance(code, grpc.StatusCode):
-        return code if error is None or code is not _OK else grpc.StatusCode.UNKNOWN
-    return _OK if error is None else grpc.StatusCode.UNKNOWN
+    # None until someone has set it, whatever the stubs say.
+    code = cast("grpc.StatusCode | None", context.code())
+    if code is None or code is _OK:
+        return _OK if error is None else grpc.StatusCode.UNKNOWN
+    return code
 
 
 def _lenient(deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
@@ -221,7 +222,7 @@ def _unary(rpc: Rpc, behaviour: Any, streaming: bool, default_s: float | None) -
         started = rpc.start()
         failure: BaseException | None = None
         try:
-            remaining = context.time_remaining()
+            remaining = cast("float | None", context.time_remaining())
             limit = default_s if remaining is None else None
             rpc.enter(context, remaining if limit is None else limit)
             request = _checked(request, streaming)

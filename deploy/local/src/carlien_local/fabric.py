@@ -80,6 +80,11 @@ def folder(layout: Layout) -> Path:
     return layout.state / "fabric"
 
 
+def consortium_key(layout: Layout) -> Path:
+    """The members' shared key for keyed hashes of debtors."""
+    return folder(layout) / "consortium.key"
+
+
 def orderer_ca(layout: Layout) -> Path:
     """The CA of the orderer's TLS certificate."""
     return folder(layout) / "crypto" / ORDERER_HOME / "tls/ca.crt"
@@ -155,6 +160,7 @@ def _generate(starter: Starter) -> None:
         draft.replace(block)
     for org in orgs(layout):
         fabric_identities.ensure(org.identities, org.home / "ca")
+    fabric_identities.ensure_consortium_key(consortium_key(layout))
 
 
 # -- processes ---------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,6 +34,14 @@ def ensure(folder: Path, ca_folder: Path) -> None:
         if not target.exists() or not target.with_suffix(".key").exists():
             folder.mkdir(parents=True, exist_ok=True)
             _issue(target, name, attributes, ca_folder)
+
+
+def ensure_consortium_key(file: Path) -> None:
+    """Makes the key that the consortium's members share for their keyed hashes of debtors: one line `<n>:<hexadecimal>`."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(mode=0o600)
+        file.write_text(f"1:{secrets.token_hex(32)}\n")
 
 
 def _issue(target: Path, name: str, attributes: Mapping[str, str], ca_folder: Path) -> None:

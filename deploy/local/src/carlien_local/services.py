@@ -70,6 +70,7 @@ def _ledger(org_name: str) -> Callable[[Layout], dict[str, str]]:
             "FABRIC_KEY_FILE": str(org.identities / "client.key"),
             "FABRIC_REGISTRAR_CERT_FILE": str(org.identities / "registrar.crt"),
             "FABRIC_REGISTRAR_KEY_FILE": str(org.identities / "registrar.key"),
+            "CONSORTIUM_KEY_FILE": str(fabric.consortium_key(layout)),
             "FABRIC_CHANNEL": fabric.CHANNEL,
             "FABRIC_CHAINCODE": chaincode.NAME,
         }

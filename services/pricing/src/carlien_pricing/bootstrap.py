@@ -25,10 +25,10 @@ from carlien_common.outbox import OutboxRelay
 from carlien_common.postgres.pool import ping
 from carlien_pricing import metrics
 from carlien_pricing.adapters.codec import input_hash
-from carlien_pricing.adapters.consumers import APPRAISAL_TOPIC, LIEN_TOPIC, AppraisalConsumer, LienConsumer
+from carlien_pricing.adapters.consumers import AppraisalConsumer, LienConsumer
 from carlien_pricing.adapters.models import load_scorecard
 from carlien_pricing.adapters.policies import parse_bundle, read_files
-from carlien_pricing.adapters.postgres import PostgresStore
+from carlien_pricing.adapters.postgres import Outlet, PostgresStore
 from carlien_pricing.adapters.upstream import GrpcLienRegistry, GrpcTelematics, GrpcValuation
 from carlien_pricing.config import PricingSettings
 from carlien_pricing.grpc_api.pricing_servicer import PricingServicer
@@ -52,7 +52,7 @@ async def serve(settings: PricingSettings, clock: Clock = utc_now, started: Call
         pool = await app.enter(postgres.pool(settings))
         await postgres.verify_schema(pool, PACKAGE)
         app.readiness("postgres", lambda: ping(pool))
-        store = PostgresStore(pool, settings.org)
+        store = PostgresStore(pool, Outlet(f"/{settings.org}/{NAME}", settings.quote_topic, settings.watch_topic))
         await store.keep_bundle(policies.version, json.dumps(texts, sort_keys=True, ensure_ascii=False))
 
         valuation = await app.enter(channel(settings, settings.valuation_address))
@@ -77,11 +77,11 @@ async def serve(settings: PricingSettings, clock: Clock = utc_now, started: Call
         sender = await app.enter(producer(settings, f"carlien-{NAME}"))
         app.spawn("outbox", OutboxRelay(settings, sender).run())
         consumers: dict[str, tuple[str, Handler]] = {
-            "appraisals": (APPRAISAL_TOPIC, AppraisalConsumer(store, watching)),
-            "liens": (LIEN_TOPIC, LienConsumer(store, watching, settings.msp_id)),
+            "appraisals": (settings.appraisal_topic, AppraisalConsumer(store, watching)),
+            "liens": (settings.lien_topic, LienConsumer(store, watching, settings.msp_id)),
         }
         for name, (topic, handler) in consumers.items():
-            loop = KafkaConsumerLoop(settings, [topic], f"carlien-{NAME}-{name}", handler, pool=pool, producer=sender)
+            loop = KafkaConsumerLoop(settings, [topic], f"{settings.consumer_group}-{name}", handler, pool=pool, producer=sender)
             app.readiness(f"consumer-{name}", loop.check)
             app.spawn(f"consumer-{name}", loop.run())
         app.spawn("cure-periods", _every(settings.cure_check_s, watching.end_cure_periods))

@@ -24,6 +24,12 @@ class PricingSettings(ServiceSettings):
     """Law and house tables instead of the packaged ones; all files of the packaged folder must be there."""
     borrower_model_file: Path | None = None
     """A scorecard.json of `carlien-pricing train`; without one, borrower features are not used."""
+    appraisal_topic: str = "carlien.valuation.appraisal.v1"
+    lien_topic: str = "carlien.lien.event.v1"
+    quote_topic: str = "carlien.pricing.quote.v1"
+    watch_topic: str = "carlien.pricing.watch.v1"
+    consumer_group: str = "carlien-pricing"
+    """Prefix of the consumer groups."""
     cure_check_s: float = Field(30.0, gt=0)
     """How often margin calls are looked at whose cure period may have ended."""
     book_metrics_s: float = Field(15.0, gt=0)

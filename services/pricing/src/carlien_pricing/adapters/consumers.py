@@ -12,9 +12,6 @@ from carlien_pricing.adapters.postgres import PostgresStore
 from carlien_pricing.service.ports import HeldLien
 from carlien_pricing.service.watching import Watching
 
-APPRAISAL_TOPIC = "carlien.valuation.appraisal.v1"
-LIEN_TOPIC = "carlien.lien.event.v1"
-
 # A mortgage that is registered later ranks behind (Art. 414); these may rank before it all the same.
 _AHEAD = {lien_pb2.LIEN_CLASS_POSSESSORY, lien_pb2.LIEN_CLASS_PURCHASE_MONEY}
 

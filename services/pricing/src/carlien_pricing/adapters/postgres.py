@@ -18,8 +18,14 @@ from carlien_pricing.messages import quote_message, watch_message
 from carlien_pricing.metrics import ACCEPTED, DECLINE_REASONS, QUOTES, WATCH_CHANGES
 from carlien_pricing.service.ports import HeldAppraisal, HeldLien, QuoteRecord, QuoteStatus
 
-QUOTE_TOPIC = "carlien.pricing.quote.v1"
-WATCH_TOPIC = "carlien.pricing.watch.v1"
+
+@dataclass(frozen=True, slots=True)
+class Outlet:
+    """Where events go and what they say they come from."""
+
+    source: str
+    quote_topic: str
+    watch_topic: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +39,8 @@ class StoredResult:
 class PostgresTransaction:
     """service.ports.Transaction on one connection."""
 
-    def __init__(self, connection: Connection, source: str) -> None:
-        self._connection, self._source = connection, source
+    def __init__(self, connection: Connection, outlet: Outlet) -> None:
+        self._connection, self._outlet = connection, outlet
 
     async def first_answer(self, org: str, rpc: str, key: str, payload: bytes) -> bytes | None:
         return await idempotency.claim(self._connection, org, rpc, key, payload)
@@ -81,11 +87,11 @@ class PostgresTransaction:
     async def _tell_quote(self, record: QuoteRecord, change: str) -> None:
         await outbox.append(
             self._connection,
-            topic=QUOTE_TOPIC,
+            topic=self._outlet.quote_topic,
             key=record.inputs.car.vin,
             event=events_pb2.QuoteEvent(change=change, quote=quote_message(record)),
             ce_type=f"carlien.pricing.{change}.v1",
-            ce_source=self._source,
+            ce_source=self._outlet.source,
         )
 
     async def appraisal(self, appraisal_id: str) -> HeldAppraisal | None:
@@ -167,11 +173,11 @@ class PostgresTransaction:
             return
         await outbox.append(
             self._connection,
-            topic=WATCH_TOPIC,
+            topic=self._outlet.watch_topic,
             key=watch.vin,
             event=events_pb2.WatchEvent(change=change, watch=watch_message(watch), cause=cause),
             ce_type=f"carlien.pricing.{change}.v1",
-            ce_source=self._source,
+            ce_source=self._outlet.source,
         )
         WATCH_CHANGES.labels(change, cause).inc()
 
@@ -179,18 +185,17 @@ class PostgresTransaction:
 class PostgresStore:
     """service.ports.Store on the pool."""
 
-    def __init__(self, pool: Pool, org: str) -> None:
-        self._pool = pool
-        self._source = f"/{org}/pricing"
+    def __init__(self, pool: Pool, outlet: Outlet) -> None:
+        self._pool, self._outlet = pool, outlet
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PostgresTransaction]:
         async with self._pool.acquire() as connection, connection.transaction():
-            yield PostgresTransaction(connection, self._source)
+            yield PostgresTransaction(connection, self._outlet)
 
     def on(self, connection: Connection) -> PostgresTransaction:
         """A transaction that is open already: a consumer's."""
-        return PostgresTransaction(connection, self._source)
+        return PostgresTransaction(connection, self._outlet)
 
     async def first_answer(self, org: str, rpc: str, key: str, payload: bytes) -> bytes | None:
         async with self._pool.acquire() as connection:

@@ -1,0 +1,232 @@
+import asyncio
+import uuid
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from google.type.date_pb2 import Date
+from grpc_status import rpc_status
+from pricing_harness import VIN, Service, money, quote_request, vehicle
+
+from carlien.lien.v1 import lien_pb2
+from carlien.pricing.v1 import pricing_service_pb2 as pb
+from carlien.pricing.v1 import quote_pb2
+
+
+async def refused(call: Any) -> tuple[grpc.StatusCode, str, set[str]]:
+    """Status, ErrorInfo reason, and the fields named."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    status = rpc_status.from_call(caught.value)
+    reason, fields = "", set()
+    for detail in status.details if status else ():
+        info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        if detail.Unpack(info):
+            assert info.domain == "carlien"
+            reason = info.reason
+        elif detail.Unpack(bad):
+            fields = {violation.field for violation in bad.field_violations}
+    return caught.value.code(), reason, fields
+
+
+class TestQuote:
+    async def test_an_offer_with_everything_it_rests_on(self, service: Service) -> None:
+        service.neighbours.device_time = datetime.now(UTC) - timedelta(hours=1)
+        answer = (await service.pricing.Quote(quote_request())).quote
+        assert answer.decision == quote_pb2.DECISION_OFFER
+        assert answer.status == quote_pb2.QUOTE_STATUS_OPEN
+        assert answer.vin == VIN
+        assert answer.appraisal_id.startswith("A-")
+        assert answer.ltv_p50 == 0.6
+        assert answer.annual_rate_irr > answer.annual_rate_simple > 0
+        assert sum(row.principal.units * 10**9 + row.principal.nanos for row in answer.schedule) == 60_000 * 10**9
+        assert len(answer.schedule) == 24
+        assert answer.rate_cap.rule == "LICENSED_24_PRACTICE"
+        assert answer.rate_cap.headroom == pytest.approx(0.24 - answer.annual_rate_irr)
+        assert answer.matrix_cell.usage_grade == 1
+        assert answer.raroc >= answer.hurdle > 0
+        assert answer.expected_loss.units > 0
+        assert len(answer.input_hash) == 64
+        assert answer.versions.valuation_model == "fake-1"
+        assert answer.versions.policies
+        assert answer.certificate_number == "C-1"
+        assert answer.valued_as == "WHOLESALE"
+        stored = (await service.pricing.GetQuote(pb.GetQuoteRequest(quote_id=answer.quote_id))).quote
+        assert stored == answer
+        (request,) = service.neighbours.appraisal_requests
+        assert request.record
+        assert request.vehicle == vehicle()
+        events = await service.quote_events(lambda found: any(event.quote.quote_id == answer.quote_id for event in found))
+        (event,) = [event for event in events if event.quote.quote_id == answer.quote_id]
+        assert (event.change, event.quote) == ("quote.made", answer)
+
+    async def test_a_repeat_returns_the_first_answer_and_a_reuse_is_refused(self, service: Service) -> None:
+        request = quote_request()
+        first, second = await asyncio.gather(service.pricing.Quote(request), service.pricing.Quote(request))
+        third = await service.pricing.Quote(request)
+        assert first == second == third
+        changed = quote_request(idempotency_key=request.idempotency_key, term_months=12)
+        assert await refused(service.pricing.Quote(changed)) == (
+            grpc.StatusCode.ALREADY_EXISTS, "IDEMPOTENCY_KEY_REUSED", set()
+        )  # fmt: skip
+
+    async def test_by_a_recorded_appraisal(self, service: Service) -> None:
+        appraisal = service.neighbours.appraisal(vin="LSVAU2A35K2100001")
+        # The event comes after the question: the service waits for it a moment.
+        pending = asyncio.create_task(_quote(service, appraisal_id=appraisal.appraisal_id))
+        await service.publish_appraisal(appraisal)
+        answer = await pending
+        assert answer.vin == "LSVAU2A35K2100001"
+        assert answer.appraisal_id == appraisal.appraisal_id
+        assert {"USAGE_ASSUMED_COMMERCIAL", "ENERGY_ASSUMED"} <= {reason.code for reason in answer.reasons}
+        assert service.neighbours.appraisal_requests == []
+
+    async def test_an_appraisal_that_is_not_known(self, service: Service) -> None:
+        code, reason, _ = await refused(service.pricing.Quote(quote_request(appraisal_id="A-none")))
+        assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "APPRAISAL_NOT_FOUND")
+
+    async def test_a_lien_ahead_declines_with_the_rule(self, service: Service) -> None:
+        service.neighbours.liens = [
+            lien_pb2.Lien(registration_number="R-7", status=lien_pb2.LIEN_STATUS_ACTIVE, secured_amount=money(20_000)),
+            lien_pb2.Lien(registration_number="R-6", status=lien_pb2.LIEN_STATUS_DISCHARGED, secured_amount=money(99_000)),
+        ]
+        answer = (await service.pricing.Quote(quote_request())).quote
+        assert answer.decision == quote_pb2.DECISION_DECLINE
+        assert answer.status == quote_pb2.QUOTE_STATUS_DECLINED
+        assert answer.ltv_p50 == 0.8
+        blocking = {reason.code: reason for reason in answer.reasons if reason.blocking}
+        assert blocking["LIEN_AHEAD"].rule == "CIVIL_CODE_414"
+        assert "R-7" in blocking["LIEN_AHEAD"].message
+        assert answer.counteroffers == []
+        refusal = await refused(
+            service.pricing.AcceptQuote(pb.AcceptQuoteRequest(quote_id=answer.quote_id, idempotency_key=str(uuid.uuid4())))
+        )
+        assert refusal[:2] == (grpc.StatusCode.FAILED_PRECONDITION, "QUOTE_DECLINED")
+
+    async def test_an_abstained_appraisal_declines(self, service: Service) -> None:
+        service.neighbours.abstain = "UNKNOWN_MODEL"
+        answer = (await service.pricing.Quote(quote_request())).quote
+        assert "VALUE_ABSTAINED" in {reason.code for reason in answer.reasons if reason.blocking}
+
+    async def test_too_much_is_answered_with_counteroffers(self, service: Service) -> None:
+        answer = (await service.pricing.Quote(quote_request(amount=money(95_000)))).quote
+        assert answer.decision == quote_pb2.DECISION_DECLINE
+        assert answer.counteroffers
+        assert max(offer.amount.units for offer in answer.counteroffers) <= 80_000
+
+    @pytest.mark.parametrize(
+        ("changes", "reason", "fields"),
+        [
+            ({"amount": money(0)}, "AMOUNT_NOT_POSITIVE", {"amount"}),
+            ({"amount": money(-5)}, "AMOUNT_NOT_POSITIVE", {"amount"}),
+            ({"amount": money(5, "XXQ")}, "CURRENCY_UNKNOWN", {"amount.currency_code"}),
+            ({"amount": money(1e12)}, "AMOUNT_TOO_LARGE", {"amount"}),
+            ({"term_months": 0}, "TERM_OUT_OF_RANGE", {"term_months"}),
+            ({"term_months": 600}, "TERM_OUT_OF_RANGE", {"term_months"}),
+            ({"grace_months": 24}, "GRACE_TOO_LONG", {"grace_months"}),
+            ({"balloon": money(70_000)}, "NEVER_AMORTISES", {"balloon"}),
+            ({"balloon": money(7, "USD")}, "CURRENCY_MISMATCH", {"balloon"}),
+            ({"vehicle": vehicle(vin="LSVAU2A37K2100001")}, "VIN_CHECK_DIGIT", {"vehicle.vin"}),
+            ({"vehicle": vehicle(vin="SHORT")}, "VIN_LENGTH", {"vehicle.vin"}),
+            ({"lender_type": 0, "product_type": 0}, "FIELD_MISSING", {"lender_type", "product_type"}),
+            ({"lender_type": 99}, "ENUM_UNKNOWN", {"lender_type"}),
+            ({"quote_date": Date(year=2026, month=2, day=30)}, "DATE_INVALID", {"quote_date"}),
+            ({"quote_date": Date(year=2001, month=1, day=1)}, "RULES_NOT_COVERED", {"quote_date"}),
+            ({"borrower": quote_pb2.Borrower(probability_of_default=1.5)}, "PROBABILITY_OUT_OF_RANGE", {"borrower.probability_of_default"}),
+            ({"fees": [quote_pb2.Fee(kind="GPS", amount=money(0), timing=1)]}, "AMOUNT_NOT_POSITIVE", {"fees[0].amount"}),
+            ({"fees": [quote_pb2.Fee(kind="GPS", amount=money(1), timing=0)]}, "FIELD_MISSING", {"fees[0].timing"}),
+            ({"fees": [quote_pb2.Fee(kind="GPS", amount=money(60_000), timing=1)]}, "NET_PROCEEDS_NOT_POSITIVE", {"fees"}),
+            ({"idempotency_key": ""}, "FIELD_MISSING", {"idempotency_key"}),
+        ],
+    )  # fmt: skip
+    async def test_bad_input(self, service: Service, changes: dict[str, Any], reason: str, fields: set[str]) -> None:
+        refusal = await refused(service.pricing.Quote(quote_request(**changes)))
+        assert refusal == (grpc.StatusCode.INVALID_ARGUMENT, reason, fields)
+
+
+class TestDependencies:
+    @pytest.mark.parametrize("how", ["down", "slow"])
+    @pytest.mark.parametrize(("name", "reason"), [("valuation", "VALUATION_UNAVAILABLE"), ("lien-registry", "LIEN_REGISTRY_UNAVAILABLE")])
+    async def test_no_price_without_a_value_or_a_search(self, service: Service, how: str, name: str, reason: str) -> None:
+        setattr(service.neighbours, how, {name})
+        request = quote_request()
+        assert (await refused(service.pricing.Quote(request)))[:2] == (grpc.StatusCode.UNAVAILABLE, reason)
+        setattr(service.neighbours, how, set())
+        assert (await service.pricing.Quote(request)).quote.decision == quote_pb2.DECISION_OFFER, "nothing of the failure is kept"
+
+    @pytest.mark.parametrize("how", ["down", "slow"])
+    async def test_without_telematics_the_worst_is_assumed(self, service: Service, how: str) -> None:
+        service.neighbours.device_time = datetime.now(UTC) - timedelta(days=30)
+        known = (await service.pricing.Quote(quote_request())).quote
+        setattr(service.neighbours, how, {"telematics"})
+        unknown = (await service.pricing.Quote(quote_request())).quote
+        assert unknown.matrix_cell.usage_grade == 5
+        assert unknown.nominal_rate > known.nominal_rate
+        assert "TELEMATICS_UNKNOWN" in {reason.code for reason in unknown.reasons}
+
+
+class TestAccept:
+    async def test_two_at_once_one_wins(self, service: Service) -> None:
+        quote = (await service.pricing.Quote(quote_request())).quote
+        calls = [
+            service.pricing.AcceptQuote(pb.AcceptQuoteRequest(quote_id=quote.quote_id, idempotency_key=str(uuid.uuid4()))) for _ in range(6)
+        ]
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+        codes = Counter(type(outcome).__name__ for outcome in outcomes)
+        assert codes == {"AcceptQuoteResponse": 1, "AioRpcError": 5}
+        stored = (await service.pricing.GetQuote(pb.GetQuoteRequest(quote_id=quote.quote_id))).quote
+        assert stored.status == quote_pb2.QUOTE_STATUS_ACCEPTED
+        assert stored.HasField("accepted_at")
+        events = await service.quote_events(
+            lambda found: any(event.change == "quote.accepted" and event.quote.quote_id == quote.quote_id for event in found)
+        )
+        assert [event.change for event in events if event.quote.quote_id == quote.quote_id] == ["quote.made", "quote.accepted"]
+
+    async def test_a_repeat_returns_the_first_answer(self, service: Service) -> None:
+        quote = (await service.pricing.Quote(quote_request())).quote
+        request = pb.AcceptQuoteRequest(quote_id=quote.quote_id, idempotency_key=str(uuid.uuid4()))
+        assert await service.pricing.AcceptQuote(request) == await service.pricing.AcceptQuote(request)
+
+    async def test_an_expired_offer(self, service: Service) -> None:
+        quote = (await service.pricing.Quote(quote_request())).quote
+        service.clock.shift = timedelta(hours=73)
+        request = pb.AcceptQuoteRequest(quote_id=quote.quote_id, idempotency_key=str(uuid.uuid4()))
+        assert (await refused(service.pricing.AcceptQuote(request)))[:2] == (grpc.StatusCode.FAILED_PRECONDITION, "QUOTE_EXPIRED")
+        stored = (await service.pricing.GetQuote(pb.GetQuoteRequest(quote_id=quote.quote_id))).quote
+        assert stored.status == quote_pb2.QUOTE_STATUS_EXPIRED
+
+    async def test_an_unknown_quote(self, service: Service) -> None:
+        request = pb.AcceptQuoteRequest(quote_id="none", idempotency_key=str(uuid.uuid4()))
+        assert (await refused(service.pricing.AcceptQuote(request)))[:2] == (grpc.StatusCode.NOT_FOUND, "QUOTE_NOT_FOUND")
+        assert (await refused(service.pricing.GetQuote(pb.GetQuoteRequest(quote_id="none"))))[0] is grpc.StatusCode.NOT_FOUND
+
+
+class TestRules:
+    async def test_rate_caps(self, service: Service) -> None:
+        on = Date(year=2021, month=1, day=4)
+        golden = {"annual_rate_irr": 0.23698, "annual_rate_simple": 0.21457, "date": on}
+        licensed = await service.pricing.CheckRateCap(pb.CheckRateCapRequest(lender_type=quote_pb2.LENDER_TYPE_LICENSED, **golden))
+        assert licensed.allowed
+        private = await service.pricing.CheckRateCap(pb.CheckRateCapRequest(lender_type=quote_pb2.LENDER_TYPE_PRIVATE, **golden))
+        assert not private.allowed
+        (cap,) = private.caps
+        assert (cap.rule, cap.limit) == ("PRIVATE_4X_LPR", 0.154)
+        assert cap.headroom == pytest.approx(0.154 - 0.23698)
+        assert cap.in_force_on == on
+        assert "15.4 %" in private.explanations[0]
+
+    async def test_the_caps_alone(self, service: Service) -> None:
+        answer = await service.pricing.CheckRateCap(pb.CheckRateCapRequest(lender_type=quote_pb2.LENDER_TYPE_MICRO_LOAN))
+        assert answer.allowed
+        assert not answer.caps[0].HasField("headroom")
+
+    async def test_matrix(self, service: Service) -> None:
+        answer = await service.pricing.GetRiskMatrix(pb.GetRiskMatrixRequest())
+        assert (answer.version, len(answer.cells)) == ("matrix-2026.1", 175)
+
+
+async def _quote(service: Service, **changes: Any) -> quote_pb2.Quote:
+    return (await service.pricing.Quote(quote_request(**changes))).quote

@@ -121,8 +121,8 @@ class Rpc:
         await context.abort(code, text, ((errors.DETAILS_KEY, raw),))
 
     async def expire(self, context: ServicerContext) -> NoReturn:
-        """Ends a call that brought no deadline and outlived the default one."""
-        code, text = grpc.StatusCode.DEADLINE_EXCEEDED, "The call took longer than calls without a deadline may."
+        """Ends a call whose deadline had passed on arrival, or that brought none and outlived the default one."""
+        code, text = grpc.StatusCode.DEADLINE_EXCEEDED, "The deadline has passed (calls that bring none get a default one)."
         await context.abort(code, text, ((errors.DETAILS_KEY, errors.details(code, text, "DEADLINE_EXCEEDED", {}, ())),))
 
 
@@ -224,6 +224,8 @@ def _unary(rpc: Rpc, behaviour: Any, streaming: bool, default_s: float | None) -
         try:
             remaining = cast("float | None", context.time_remaining())
             limit = default_s if remaining is None else None
+            if remaining is not None and remaining <= 0:
+                await rpc.expire(context)
             rpc.enter(context, remaining if limit is None else limit)
             request = _checked(request, streaming)
             if limit is None:

@@ -1,0 +1,142 @@
+"""A service with one rpc of each kind, made without generated code, that fails on demand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.wrappers_pb2 import StringValue
+
+from carlien_common.domain.errors import DomainError, ErrorKind, invalid, precondition
+from carlien_common.grpc.context import current_caller, remaining_deadline
+from carlien_common.tracing import current_traceparent
+
+NAME = "carlien.test.v1.EchoService"
+KINDS = {"Unary": (False, False), "ServerStream": (False, True), "ClientStream": (True, False), "BidiStream": (True, True)}
+WRITER = "Writer"
+
+
+def _descriptor() -> Any:
+    file = descriptor_pb2.FileDescriptorProto(
+        name="carlien/test/v1/echo_service.proto",
+        package="carlien.test.v1",
+        dependency=["google/protobuf/wrappers.proto"],
+        syntax="proto3",
+    )
+    service = file.service.add(name="EchoService")
+    for name, (client, server) in {**KINDS, WRITER: (False, True)}.items():
+        service.method.add(
+            name=name,
+            input_type=".google.protobuf.StringValue",
+            output_type=".google.protobuf.StringValue",
+            client_streaming=client,
+            server_streaming=server,
+        )
+    pool = descriptor_pool.Default()
+    pool.Add(file) if hasattr(pool, "Add") else pool.AddSerializedFile(file.SerializeToString())
+    return pool.FindServiceByName(NAME)
+
+
+DESCRIPTOR = _descriptor()
+
+
+class Echo:
+    """Answers with what it got, or does what the text says."""
+
+    def __init__(self) -> None:
+        self.cancelled = asyncio.Event()
+        self.started = asyncio.Event()
+
+    async def act(self, text: str, context: Any) -> StringValue:
+        self.started.set()
+        kind, _, argument = text.partition(":")
+        if kind == "kind":
+            raise DomainError(ErrorKind[argument], f"REASON_{argument}", "told to")
+        if kind == "abort":
+            await context.abort(grpc.StatusCode[argument], "told to")
+        if kind == "set_code":
+            context.set_code(grpc.StatusCode[argument])
+            return StringValue()
+        if kind == "secret":
+            raise RuntimeError(argument)
+        if kind == "fields":
+            raise DomainError(
+                ErrorKind.INVALID,
+                "SEVERAL",
+                "several",
+                [*invalid("a", "A_BAD", "a is bad").violations, *invalid("b.c", "C_BAD", "c is bad").violations],
+            )
+        if kind == "metadata":
+            raise precondition("FIRST_RANK_TAKEN", "taken", registration_number=argument)
+        if kind == "hang":
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.cancelled.set()
+                raise
+        if kind == "caller":
+            caller = current_caller()
+            return StringValue(value=f"{caller.org}/{caller.role}")
+        if kind == "deadline":
+            return StringValue(value=str(remaining_deadline()))
+        if kind == "trace":
+            return StringValue(value=current_traceparent() or "")
+        if kind == "timeout_error":
+            raise TimeoutError
+        if kind == "big":
+            return StringValue(value="x" * int(argument))
+        return StringValue(value=text)
+
+    async def unary(self, request: StringValue, context: Any) -> StringValue:
+        return await self.act(request.value, context)
+
+    async def server_stream(self, request: StringValue, context: Any) -> AsyncIterator[StringValue]:
+        yield StringValue(value="first")
+        yield await self.act(request.value, context)
+
+    async def client_stream(self, requests: AsyncIterator[StringValue], context: Any) -> StringValue:
+        answer = StringValue()
+        async for request in requests:
+            answer = await self.act(request.value, context)
+        return answer
+
+    async def bidi_stream(self, requests: AsyncIterator[StringValue], context: Any) -> AsyncIterator[StringValue]:
+        async for request in requests:
+            yield await self.act(request.value, context)
+
+    async def writer(self, request: StringValue, context: Any) -> None:
+        await context.write(await self.act(request.value, context))
+
+
+def add_to_server(echo: Echo, server: Any) -> None:
+    parse, serialize = StringValue.FromString, StringValue.SerializeToString
+    handlers = {
+        "Unary": grpc.unary_unary_rpc_method_handler(echo.unary, parse, serialize),
+        "ServerStream": grpc.unary_stream_rpc_method_handler(echo.server_stream, parse, serialize),
+        "ClientStream": grpc.stream_unary_rpc_method_handler(echo.client_stream, parse, serialize),
+        "BidiStream": grpc.stream_stream_rpc_method_handler(echo.bidi_stream, parse, serialize),
+        WRITER: grpc.unary_stream_rpc_method_handler(echo.writer, parse, serialize),
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(NAME, handlers),))
+
+
+async def ask(channel: grpc.aio.Channel, rpc: str, text: str, **options: Any) -> list[str]:
+    """Calls an rpc of any kind with one request and returns all answers."""
+    path = f"/{NAME}/{rpc}"
+    serialize, parse = StringValue.SerializeToString, StringValue.FromString
+    request = StringValue(value=text)
+    options.setdefault("timeout", 20)
+
+    async def one() -> AsyncIterator[StringValue]:
+        yield request
+
+    if rpc == "Unary":
+        return [(await channel.unary_unary(path, serialize, parse)(request, **options)).value]
+    if rpc == "ClientStream":
+        return [(await channel.stream_unary(path, serialize, parse)(one(), **options)).value]
+    if rpc == "BidiStream":
+        return [answer.value async for answer in channel.stream_stream(path, serialize, parse)(one(), **options)]
+    return [answer.value async for answer in channel.unary_stream(path, serialize, parse)(request, **options)]

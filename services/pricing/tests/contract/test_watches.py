@@ -1,0 +1,221 @@
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc
+import pytest
+from pricing_harness import Service, eventually, money, quote_request, vehicle
+from test_quotes import refused
+
+from carlien.lien.v1 import lien_pb2
+from carlien.pricing.v1 import collateral_watch_service_pb2 as watch_pb
+from carlien.pricing.v1 import pricing_service_pb2 as pb
+from carlien.pricing.v1 import watch_pb2
+from carlien.valuation.v1 import appraisal_pb2
+
+VINS = iter(f"WDBEA30D3HA{number:06d}" for number in range(391172, 399999))
+
+
+def own_vin() -> str:
+    """A car of its own for each test (a German maker's check digit is only a warning)."""
+    return next(VINS)
+
+
+async def accepted(service: Service, vin: str) -> str:
+    quote = (await service.pricing.Quote(quote_request(vehicle=vehicle(vin=vin)))).quote
+    await service.pricing.AcceptQuote(pb.AcceptQuoteRequest(quote_id=quote.quote_id, idempotency_key=str(uuid.uuid4())))
+    return quote.quote_id
+
+
+async def watched(service: Service, vin: str, **changes: Any) -> watch_pb2.Watch:
+    base = {
+        "loan_id": f"L-{uuid.uuid4()}",
+        "vin": vin,
+        "quote_id": await accepted(service, vin),
+        "outstanding": money(60_000),
+        "idempotency_key": str(uuid.uuid4()),
+    }
+    return (await service.watching.WatchLoan(watch_pb.WatchLoanRequest(**{**base, **changes}))).watch
+
+
+async def state(service: Service, loan_id: str) -> watch_pb2.Watch:
+    return (await service.watching.GetWatch(watch_pb.GetWatchRequest(loan_id=loan_id))).watch
+
+
+def lien(vin: str, number: str, **changes: Any) -> lien_pb2.Lien:
+    base: dict[str, Any] = {
+        "registration_number": number,
+        "vin": vin,
+        "lien_class": lien_pb2.LIEN_CLASS_MORTGAGE,
+        "status": lien_pb2.LIEN_STATUS_ACTIVE,
+        "secured_party_msp_id": "Org1MSP",
+        "secured_amount": money(60_000),
+    }
+    return lien_pb2.Lien(**{**base, **changes})
+
+
+async def test_one_loan_from_first_mark_to_discharge(service: Service) -> None:
+    vin = own_vin()
+    first = await watched(service, vin)
+    assert first.stage == watch_pb2.WATCH_STAGE_NORMAL
+    assert first.ltv_p50 == 0.6
+    assert await state(service, first.loan_id) == first
+
+    await service.publish_lien(lien(vin, "R-1"), "lien.registered", 10)
+
+    async def registered() -> bool:
+        return (await state(service, first.loan_id)).registration_number == "R-1"
+
+    await eventually(registered)
+
+    newer = service.neighbours.appraisal(vin, p50=55_000)
+    await service.publish_appraisal(newer, appraisal_pb2.APPRAISAL_CAUSE_USAGE)
+
+    async def marked() -> Any:
+        found = await state(service, first.loan_id)
+        return found if found.appraisal_id == newer.appraisal_id else None
+
+    called = await eventually(marked)
+    assert called.stage == watch_pb2.WATCH_STAGE_MARGIN_CALL
+    assert called.ltv_p50 == pytest.approx(60_000 / 55_000)
+    assert called.driver_loss == money(45_000)
+    assert called.market_loss == money(0)
+    assert called.HasField("cure_until")
+
+    service.clock.shift = timedelta(days=11)
+
+    async def accelerated() -> bool:
+        return (await state(service, first.loan_id)).stage == watch_pb2.WATCH_STAGE_ACCELERATION
+
+    await eventually(accelerated)
+
+    await service.publish_lien(lien(vin, "R-1", status=lien_pb2.LIEN_STATUS_DISCHARGED), "lien.discharged", 11)
+
+    async def closed() -> bool:
+        return (await state(service, first.loan_id)).stage == watch_pb2.WATCH_STAGE_CLOSED
+
+    await eventually(closed)
+    events = await service.watch_events(lambda found: any(event.watch.vin == vin and event.change == "watch.closed" for event in found))
+    assert [(event.change, event.cause) for event in events if event.watch.vin == vin] == [
+        ("watch.started", "request"),
+        ("watch.marked", "lien"),
+        ("watch.stage_changed", "appraisal"),
+        ("watch.stage_changed", "cure_period"),
+        ("watch.closed", "lien"),
+    ]
+
+
+async def test_appraisals_twice_and_out_of_order(service: Service) -> None:
+    vin = own_vin()
+    watch = await watched(service, vin)
+    now = datetime.now(UTC)
+    newer = service.neighbours.appraisal(vin, p50=90_000, at=now + timedelta(seconds=20))
+    older = service.neighbours.appraisal(vin, p50=70_000, at=now + timedelta(seconds=10))
+    last = service.neighbours.appraisal(vin, p50=80_000, at=now + timedelta(seconds=30))
+    for appraisal, ce_id in ((newer, "n"), (older, "o"), (newer, "n"), (newer, "n2"), (last, "l")):
+        await service.publish_appraisal(appraisal, ce_id=f"{vin}-{ce_id}")
+
+    async def settled() -> bool:
+        return (await state(service, watch.loan_id)).appraisal_id == last.appraisal_id
+
+    await eventually(settled)
+    events = await service.watch_events(lambda found: sum(event.watch.vin == vin for event in found) >= 3)
+    marks = [event.watch.appraisal_id for event in events if event.watch.vin == vin and event.change == "watch.marked"]
+    assert marks == [newer.appraisal_id, last.appraisal_id]
+
+
+async def test_what_happened_before_the_watch_is_known(service: Service) -> None:
+    vin = own_vin()
+    quote_id = await accepted(service, vin)
+    newer = service.neighbours.appraisal(vin, p50=80_000)
+    await service.publish_appraisal(newer)
+    await service.publish_lien(lien(vin, "R-2"), "lien.registered", 20)
+
+    async def held() -> bool:
+        watch = await watched(service, vin, quote_id=quote_id)
+        return (watch.appraisal_id, watch.registration_number) == (newer.appraisal_id, "R-2")
+
+    await eventually(held)
+
+
+async def test_a_possessory_lien_of_another_ranks_ahead(service: Service) -> None:
+    vin = own_vin()
+    watch = await watched(service, vin)
+    possessory = lien(vin, "R-3", lien_class=lien_pb2.LIEN_CLASS_POSSESSORY, secured_party_msp_id="Org2MSP")
+    mortgage = lien(vin, "R-4", secured_party_msp_id="Org2MSP")
+    await service.publish_lien(mortgage, "lien.registered", 30)
+    await service.publish_lien(possessory, "lien.registered", 31)
+
+    async def noticed() -> Any:
+        found = await state(service, watch.loan_id)
+        return found if found.stage == watch_pb2.WATCH_STAGE_NOTICE else None
+
+    assert list((await eventually(noticed)).stage_reasons) == ["LIEN_AHEAD"]
+
+
+async def test_outstanding_changes_and_repeats(service: Service) -> None:
+    vin = own_vin()
+    watch = await watched(service, vin)
+    request = watch_pb.WatchLoanRequest(
+        loan_id=watch.loan_id, vin=vin, quote_id=watch.quote_id, outstanding=money(95_000), idempotency_key=str(uuid.uuid4())
+    )
+    changed = (await service.watching.WatchLoan(request)).watch
+    assert (changed.outstanding, changed.stage) == (money(95_000), watch_pb2.WATCH_STAGE_NOTICE)
+    assert (await service.watching.WatchLoan(request)).watch == changed
+    other = watch_pb.WatchLoanRequest()
+    other.CopyFrom(request)
+    other.idempotency_key = str(uuid.uuid4())
+    other.quote_id = "another"
+    assert (await refused(service.watching.WatchLoan(other)))[:2] == (grpc.StatusCode.FAILED_PRECONDITION, "LOAN_ID_TAKEN")
+
+
+async def test_what_is_refused(service: Service) -> None:
+    vin = own_vin()
+    quote = (await service.pricing.Quote(quote_request(vehicle=vehicle(vin=vin)))).quote
+
+    async def attempt(**changes: Any) -> tuple[grpc.StatusCode, str, set[str]]:
+        base = {"loan_id": "L-x", "vin": vin, "quote_id": quote.quote_id, "outstanding": money(1), "idempotency_key": str(uuid.uuid4())}
+        return await refused(service.watching.WatchLoan(watch_pb.WatchLoanRequest(**{**base, **changes})))
+
+    assert (await attempt())[:2] == (grpc.StatusCode.FAILED_PRECONDITION, "QUOTE_NOT_ACCEPTED")
+    assert (await attempt(quote_id="none"))[:2] == (grpc.StatusCode.NOT_FOUND, "QUOTE_NOT_FOUND")
+    assert await attempt(outstanding=money(-1)) == (grpc.StatusCode.INVALID_ARGUMENT, "AMOUNT_NEGATIVE", {"outstanding"})
+    assert await attempt(loan_id="", vin="x") == (grpc.StatusCode.INVALID_ARGUMENT, "FIELD_MISSING", {"loan_id", "vin"})
+    await service.pricing.AcceptQuote(pb.AcceptQuoteRequest(quote_id=quote.quote_id, idempotency_key=str(uuid.uuid4())))
+    assert (await attempt(vin=own_vin()))[1] == "VIN_MISMATCH"
+    assert (await attempt(outstanding=money(1, "USD")))[1] == "CURRENCY_MISMATCH"
+    assert (await refused(service.watching.GetWatch(watch_pb.GetWatchRequest(loan_id="none"))))[1] == "WATCH_NOT_FOUND"
+    assert (await refused(service.watching.ListWatches(watch_pb.ListWatchesRequest(page_size=-1))))[1] == "PAGE_SIZE_OUT_OF_RANGE"
+
+
+async def test_pages(service: Service) -> None:
+    made = {(await watched(service, own_vin())).loan_id for _ in range(5)}
+    found: list[str] = []
+    token = ""
+    while True:
+        answer = await service.watching.ListWatches(watch_pb.ListWatchesRequest(page_size=2, page_token=token))
+        assert len(answer.watches) <= 2
+        found += [watch.loan_id for watch in answer.watches]
+        token = answer.next_page_token
+        if not token:
+            break
+    assert found == sorted(set(found))
+    assert made <= set(found)
+    closed = await service.watching.ListWatches(watch_pb.ListWatchesRequest(stage=watch_pb2.WATCH_STAGE_CLOSED, page_size=1000))
+    assert all(watch.stage == watch_pb2.WATCH_STAGE_CLOSED for watch in closed.watches)
+
+
+async def test_a_record_that_cannot_be_read_does_not_stop_the_others(service: Service) -> None:
+    vin = own_vin()
+    watch = await watched(service, vin)
+    bad = service.neighbours.appraisal(vin)
+    bad.estimates[0].p10.CopyFrom(money(10**9))
+    bad.valued_at.FromDatetime(datetime(2030, 1, 1, tzinfo=UTC))
+    await service.publish_appraisal(bad)
+    good = service.neighbours.appraisal(vin, p50=90_000)
+    await service.publish_appraisal(good)
+
+    async def marked() -> bool:
+        return (await state(service, watch.loan_id)).appraisal_id == good.appraisal_id
+
+    await eventually(marked)

@@ -8,23 +8,29 @@ from carlien_common.domain.errors import invalid
 from carlien_valuation.commands.options import quiet_tensorflow, say, write_json
 
 EXAMPLE = """example:
-  carlien-valuation panel-evaluate --panel panel.csv --mapping mappings/fipe_monthly_panel.yaml --origin 2024-06,2024-09 --horizons 6,12 --report report.json
+  carlien-valuation panel-evaluate --panel panel.csv --mapping mappings/fipe_monthly_panel.yaml \\
+      --origin 2024-06,2024-09 --horizons 6,12 --report report.json
 
-Every method is fitted on what is known at the end of the origin's month. Scores are percentages; pinball is the mean quantile loss of log
-price at P10, P50, P90, in percent. `champion` is what carlien would have answered. Exit code 1 where it is no better than the static curve per make."""
+Every method is fitted on what is known at the end of the origin's month. Scores are percentages; pinball is the mean
+quantile loss of log price at P10, P50, P90, in percent. `champion` is what carlien would have answered. Exit code 1
+where it is no better than the static curve per make."""
 
 
 def add_parser(subparsers: Any) -> None:
     """Register the subcommand."""
     parser = subparsers.add_parser(
-        "panel-evaluate", help="score residual forecasts on a panel of repeated prices", epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+        "panel-evaluate",
+        help="score residual forecasts on a panel of repeated prices",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--panel", required=True, nargs="+", metavar="FILE", help="CSV files or globs (also .gz) of prices per series and month")
-    parser.add_argument("--mapping", required=True, type=Path, metavar="YAML", help="mapping with a `panel` section (see schemas/panel.schema.json)")
-    parser.add_argument("--origin", required=True, metavar="YYYY-MM[,…]", help="months at whose end a forecast is made; FIRST..LAST for every month with prices between")
-    parser.add_argument("--horizons", default="6,12", metavar="MONTHS[,…]", help="months ahead (default 6,12)")
-    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="networks and boosters averaged per fit (default 3)")
-    parser.add_argument("--mark-sample", type=int, default=200, metavar="N", help="current prices a mark-to-market is learned from (default 200)")
+    add = parser.add_argument
+    add("--panel", required=True, nargs="+", metavar="FILE", help="CSV files or globs (also .gz): a price per series and month")
+    add("--mapping", required=True, type=Path, metavar="YAML", help="mapping with a `panel` section (see schemas/panel.schema.json)")
+    add("--origin", required=True, metavar="YYYY-MM[,…]", help="months at whose end a forecast is made; A..B: every month with prices")
+    add("--horizons", default="6,12", metavar="MONTHS[,…]", help="months ahead (default 6,12)")
+    add("--seeds", type=int, default=3, metavar="N", help="networks and boosters averaged per fit (default 3)")
+    add("--mark-sample", type=int, default=200, metavar="N", help="current prices a mark-to-market learns from (default 200)")
     parser.add_argument("--report", type=Path, metavar="JSON", help="report file; standard output without it")
     parser.add_argument("--json", action="store_true", help="print the report as JSON also where --report is given")
     parser.set_defaults(run=run)
@@ -41,11 +47,17 @@ def run(arguments: argparse.Namespace) -> int:
     mapping = load_panel_mapping(arguments.mapping)
     read = read_panel(expand(arguments.panel), mapping)
     panel = read.panel
-    say(f"{read.rows_read} rows, {panel.n_series} series, {len(panel.observed)} months, {read.duplicates} duplicates, {read.rejections.total} rows rejected")
+    say(f"{read.rows_read} rows, {panel.n_series} series, {len(panel.observed)} months")
+    say(f"{read.duplicates} duplicates, {read.rejections.total} rows rejected")
     origins = _origins(arguments.origin, [panel.first_month + int(column) for column in panel.observed])
     question = Question(origins, horizons, tuple(range(1, arguments.seeds + 1)), mark_sample=arguments.mark_sample)
     report = evaluate_panel(panel, mapping, question, say)
-    report |= {"rows_read": read.rows_read, "duplicates": read.duplicates, "rejected_rows": dict(read.rejections.counts), "rejected_examples": read.rejections.examples}
+    report |= {
+        "rows_read": read.rows_read,
+        "duplicates": read.duplicates,
+        "rejected_rows": dict(read.rejections.counts),
+        "rejected_examples": read.rejections.examples,
+    }
     write_json(arguments.report, report)
     if arguments.json and arguments.report:
         write_json(None, report)

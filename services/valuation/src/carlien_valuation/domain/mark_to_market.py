@@ -85,10 +85,11 @@ def learn_shift(sample: Cars, log_ratio: Floats) -> Shift:
     candidates = [(s * spread, e * spread) for s in SIGNAL_SCALES for e in NOISE_SCALES]
     signal, noise = max(candidates, key=lambda scales: _log_likelihood(alike, clipped, *scales))
     variance = np.full(n, noise**2)
-    weights, factor = np.zeros(n), np.eye(n)
+    weights: Floats = np.zeros(n)
+    factor: Floats = np.eye(n)
     for _ in range(ROUNDS):
         covariance = signal**2 * alike + np.diag(variance)
-        factor = np.linalg.cholesky(covariance)
+        factor = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
         weights = np.linalg.solve(factor.T, np.linalg.solve(factor, deviation))
         residual = np.abs(variance * weights)
         variance = noise**2 * np.maximum(1.0, residual / (OUTLIER * noise))

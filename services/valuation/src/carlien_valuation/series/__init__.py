@@ -1,1 +1,1 @@
-"""Monthly series: panels, indices, residual curves, batteries."""
+"""Price series over calendar time: panels, what they forecast, and how forecasts are scored."""

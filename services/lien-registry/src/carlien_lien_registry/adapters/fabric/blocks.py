@@ -1,5 +1,6 @@
 """A block of the ledger, as far as a reader of one chaincode needs it."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,9 +40,16 @@ class BlockTransaction:
 
 @dataclass(frozen=True)
 class LedgerBlock:
-    """A block: its number and its endorser transactions in order (configuration transactions carry none)."""
+    """A block: its number and its endorser transactions in order (configuration transactions are left out).
+
+    `header_hash` is what the next block names as `previous_hash`; `data_intact` says that the transactions are those the
+    header names.
+    """
 
     number: int
+    previous_hash: bytes
+    header_hash: bytes
+    data_intact: bool
     transactions: tuple[BlockTransaction, ...]
 
 
@@ -50,7 +58,26 @@ def decode_block(block: common_pb2.Block, chaincode: str) -> LedgerBlock:
     number = block.header.number
     codes = block.metadata.metadata[common_pb2.TRANSACTIONS_FILTER]
     transactions = (_decode(number, index, data, codes[index], chaincode) for index, data in enumerate(block.data.data))
-    return LedgerBlock(number, tuple(transaction for transaction in transactions if transaction is not None))
+    header = block.header
+    return LedgerBlock(
+        number=number,
+        previous_hash=bytes(header.previous_hash),
+        header_hash=header_hash(number, header.previous_hash, header.data_hash),
+        data_intact=hashlib.sha256(b"".join(block.data.data)).digest() == header.data_hash,
+        transactions=tuple(transaction for transaction in transactions if transaction is not None),
+    )
+
+
+def header_hash(number: int, previous_hash: bytes, data_hash: bytes) -> bytes:
+    """SHA-256 over the DER of SEQUENCE {INTEGER number, OCTET STRING previous, OCTET STRING data}, Fabric's block hash."""
+    encoded = number.to_bytes(number.bit_length() // 8 + 1, "big")
+    body = b"".join((_der(0x02, encoded), _der(0x04, previous_hash), _der(0x04, data_hash)))
+    return hashlib.sha256(_der(0x30, body)).digest()
+
+
+def _der(tag: int, content: bytes) -> bytes:
+    # Hashes of 32 bytes and a number: never longer than the short form's 127 bytes.
+    return bytes((tag, len(content))) + content
 
 
 def _decode(number: int, index: int, data: bytes, code: int, chaincode: str) -> BlockTransaction | None:

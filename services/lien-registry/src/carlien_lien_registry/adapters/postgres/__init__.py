@@ -1,0 +1,1 @@
+"""The read model, the stored writes and the certificates in PostgreSQL."""

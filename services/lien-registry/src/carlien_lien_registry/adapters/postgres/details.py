@@ -1,0 +1,46 @@
+"""Private details on their way to the ledger."""
+
+import datetime as dt
+from collections.abc import Sequence
+
+from carlien_common.postgres import Pool
+from carlien_lien_registry.service.details import DueDetails
+
+
+class PostgresDetails:
+    """DetailsStore on PostgreSQL."""
+
+    def __init__(self, pool: Pool) -> None:
+        """Take the pool."""
+        self._pool = pool
+
+    async def due(self, limit: int) -> Sequence[DueDetails]:
+        """Return details of committed registrations that are to be sent now, and keep other replicas off them for a while."""
+        rows = await self._pool.fetch(
+            """
+            UPDATE private_details d SET next_try_at = now() + interval '30 seconds'
+            FROM (
+                SELECT p.write_id, v.registration_number FROM private_details p
+                JOIN ledger_writes w ON w.write_id = p.write_id AND w.state = 'COMMITTED'
+                JOIN lien_versions v ON v.tx_id = w.tx_id
+                WHERE p.next_try_at <= now() ORDER BY p.next_try_at LIMIT $1 FOR UPDATE OF p SKIP LOCKED
+            ) due
+            WHERE d.write_id = due.write_id
+            RETURNING d.write_id, due.registration_number, d.details, d.tries""",
+            limit,
+        )
+        return [DueDetails(row["write_id"], row["registration_number"], row["details"], row["tries"]) for row in rows]
+
+    async def done(self, write_id: int) -> None:
+        """Forget them."""
+        await self._pool.execute("DELETE FROM private_details WHERE write_id = $1", write_id)
+
+    async def later(self, write_id: int, delay: dt.timedelta) -> None:
+        """Try again after the delay."""
+        await self._pool.execute(
+            "UPDATE private_details SET tries = tries + 1, next_try_at = now() + $2::interval WHERE write_id = $1", write_id, delay
+        )
+
+    async def count(self) -> int:
+        """Return how many are not on the ledger yet."""
+        return int(await self._pool.fetchval("SELECT count(*) FROM private_details"))

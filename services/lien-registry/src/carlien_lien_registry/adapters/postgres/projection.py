@@ -1,0 +1,154 @@
+"""The read model's writing side: blocks into versions, events into the outbox, one transaction with the checkpoint."""
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+from typing import Final
+
+from carlien.lien.v1 import events_pb2
+from carlien_common import outbox
+from carlien_common.postgres import Connection, Pool
+from carlien_lien_registry.adapters.postgres.rows import LIEN_COLUMNS, TITLE_COLUMNS, lien_row, title_row
+from carlien_lien_registry.domain.changes import Change
+from carlien_lien_registry.service.ports import FollowedBlock, LedgerCheckpoint, LedgerForked
+
+TOPIC: Final = "carlien.lien.event.v1"
+_REGISTERED: Final = "lien.registered"
+_ISSUED: Final = "title.issued"
+
+ToEvent = Callable[[Change], events_pb2.LienEvent]
+
+
+class PostgresProjection:
+    """Projection on PostgreSQL."""
+
+    def __init__(self, pool: Pool, to_event: ToEvent, event_source: str) -> None:
+        """Take the pool, the conversion to the event message, and the CloudEvents source."""
+        self._pool = pool
+        self._to_event = to_event
+        self._source = event_source
+
+    async def checkpoint(self) -> LedgerCheckpoint:
+        """Return how far the read model has come."""
+        row = await self._pool.fetchrow("SELECT block_number, block_hash FROM ledger_checkpoint")
+        if row is None:
+            raise LookupError("the checkpoint row is missing: the schema wasn't migrated")
+        return LedgerCheckpoint(row["block_number"], row["block_hash"])
+
+    async def apply(self, blocks: Sequence[FollowedBlock]) -> None:
+        """Take blocks in; those it has already are skipped."""
+        async with self._pool.acquire() as conn, conn.transaction():
+            # The lock makes replicas take turns: the second one finds the block applied and skips it.
+            row = await conn.fetchrow("SELECT block_number, block_hash, events_block FROM ledger_checkpoint FOR UPDATE")
+            if row is None:
+                raise LookupError("the checkpoint row is missing: the schema wasn't migrated")
+            fresh = [block for block in blocks if block.number > row["block_number"]]
+            if not fresh:
+                return
+            _require_chain(LedgerCheckpoint(row["block_number"], row["block_hash"]), fresh)
+            changes = [change for block in fresh for outcome in block.outcomes if outcome.valid for change in outcome.changes]
+            await _store_liens(conn, changes)
+            await _store_titles(conn, changes)
+            await _mark_writes(conn, fresh)
+            await self._emit(conn, (change for change in changes if change.position.block_number > row["events_block"]))
+            last = fresh[-1]
+            await conn.execute(
+                "UPDATE ledger_checkpoint SET block_number = $1, tx_count = $2, block_hash = $3, "
+                "events_block = greatest(events_block, $1), applied_at = now()",
+                last.number,
+                len(last.outcomes),
+                last.header_hash,
+            )
+
+    async def reset(self) -> None:
+        """Empty the read model, to be built again from block 0. Writes, certificates and what was emitted stay."""
+        async with self._pool.acquire() as conn, conn.transaction():
+            await conn.execute("SELECT 1 FROM ledger_checkpoint FOR UPDATE")
+            await conn.execute("TRUNCATE lien_versions, title_versions")
+            await conn.execute("UPDATE ledger_checkpoint SET block_number = -1, tx_count = 0, block_hash = '', applied_at = now()")
+
+    async def _emit(self, conn: Connection, changes: Iterable[Change]) -> None:
+        for change in changes:
+            await outbox.append(
+                conn,
+                topic=TOPIC,
+                key=change.vin,
+                event=self._to_event(change),
+                ce_type=f"carlien.{change.kind}.v1",
+                ce_id=change.event_id,
+                ce_source=self._source,
+            )
+
+
+def _require_chain(checkpoint: LedgerCheckpoint, blocks: Sequence[FollowedBlock]) -> None:
+    number, previous = checkpoint.block_number, checkpoint.block_hash
+    for block in blocks:
+        if block.number != number + 1:
+            raise LedgerForked(f"block {block.number} follows block {number}")
+        if number >= 0 and block.previous_hash != previous:
+            raise LedgerForked(f"block {block.number} doesn't name the block {number} that the read model was built from")
+        number, previous = block.number, block.header_hash
+
+
+async def _store_liens(conn: Connection, changes: Iterable[Change]) -> None:
+    by_number: dict[str, list[Change]] = {}
+    for change in changes:
+        if change.lien is not None:
+            by_number.setdefault(change.lien.registration_number, []).append(change)
+    rows = [
+        lien_row(change, change.lien, next_block)
+        for versions in by_number.values()
+        for change, next_block in _with_next(versions)
+        if change.lien is not None
+    ]
+    if not rows:
+        return
+    older = [(number, versions[0].position.block_number) for number, versions in by_number.items() if versions[0].kind != _REGISTERED]
+    if older:
+        await conn.execute(
+            "UPDATE lien_versions v SET superseded_block = u.block FROM unnest($1::text[], $2::bigint[]) u (number, block) "
+            "WHERE v.registration_number = u.number AND v.superseded_block IS NULL",
+            [number for number, _ in older],
+            [block for _, block in older],
+        )
+    await conn.copy_records_to_table("lien_versions", records=rows, columns=LIEN_COLUMNS)
+
+
+async def _store_titles(conn: Connection, changes: Iterable[Change]) -> None:
+    by_vin: dict[str, list[Change]] = {}
+    for change in changes:
+        if change.title is not None:
+            by_vin.setdefault(change.vin, []).append(change)
+    rows = [
+        title_row(change, change.title, next_block)
+        for versions in by_vin.values()
+        for change, next_block in _with_next(versions)
+        if change.title is not None
+    ]
+    if not rows:
+        return
+    older = [(vin, versions[0].position.block_number) for vin, versions in by_vin.items() if versions[0].kind != _ISSUED]
+    if older:
+        await conn.execute(
+            "UPDATE title_versions v SET superseded_block = u.block FROM unnest($1::text[], $2::bigint[]) u (vin, block) "
+            "WHERE v.vin = u.vin AND v.superseded_block IS NULL",
+            [vin for vin, _ in older],
+            [block for _, block in older],
+        )
+    await conn.copy_records_to_table("title_versions", records=rows, columns=TITLE_COLUMNS)
+
+
+def _with_next(versions: list[Change]) -> list[tuple[Change, int | None]]:
+    """Pair each version with the block that supersedes it, None for the newest."""
+    pairs: list[tuple[Change, int | None]] = [(one, after.position.block_number) for one, after in pairwise(versions)]
+    return [*pairs, (versions[-1], None)]
+
+
+async def _mark_writes(conn: Connection, blocks: Sequence[FollowedBlock]) -> None:
+    found = [(outcome.tx_id, block.number) for block in blocks for outcome in block.outcomes if outcome.valid]
+    if found:
+        await conn.execute(
+            "UPDATE ledger_writes w SET state = 'COMMITTED', block_number = u.block, updated_at = now() "
+            "FROM unnest($1::text[], $2::bigint[]) u (tx_id, block) WHERE w.tx_id = u.tx_id AND w.state = 'PENDING'",
+            [tx_id for tx_id, _ in found],
+            [block for _, block in found],
+        )

@@ -1,0 +1,94 @@
+"""The read model's reading side."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from carlien_common.postgres import Pool
+from carlien_lien_registry.adapters.postgres.rows import LIEN_COLUMNS, TITLE_COLUMNS, lien_change, lien_of, title_change, title_of
+from carlien_lien_registry.domain.changes import Change
+from carlien_lien_registry.domain.liens import Lien, Title
+from carlien_lien_registry.service.ports import Found, SearchSubject
+
+_LIEN: Final = ", ".join(LIEN_COLUMNS)
+_TITLE: Final = ", ".join(TITLE_COLUMNS)
+_IN_ORDER: Final = "ORDER BY registered_block, registered_tx_index, registered_change_index"
+# bcgov/ppr caps its hit lists the same way.
+MAX_HITS: Final = 5_000
+
+# One statement sees one snapshot: the hits and the block they are as of can't disagree.
+_CURRENT: Final = f"""
+    SELECT c.block_number AS as_of_block, v.* FROM ledger_checkpoint c
+    LEFT JOIN LATERAL (
+        SELECT {_LIEN} FROM lien_versions WHERE superseded_block IS NULL AND {{condition}} {_IN_ORDER} LIMIT {MAX_HITS}
+    ) v ON true"""  # noqa: S608 - constants
+_AS_OF: Final = f"""
+    SELECT c.block_number AS as_of_block, v.* FROM ledger_checkpoint c
+    LEFT JOIN LATERAL (
+        SELECT * FROM (
+            SELECT DISTINCT ON (registration_number) {_LIEN} FROM lien_versions WHERE {{condition}} AND changed_at <= $2
+            ORDER BY registration_number, block_number DESC, tx_index DESC, change_index DESC
+        ) newest {_IN_ORDER} LIMIT {MAX_HITS}
+    ) v ON true"""  # noqa: S608 - constants
+_CONDITIONS: Final = {
+    "vin": "vin = $1",
+    "search_key": "search_key = $1",
+    "debtor": "debtor_hash = ANY($1)",
+    "registration_number": "registration_number = $1",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    current: str
+    as_of: str
+
+
+_STATEMENTS: Final = {
+    name: _Statement(_CURRENT.format(condition=condition), _AS_OF.format(condition=condition)) for name, condition in _CONDITIONS.items()
+}
+
+
+class PostgresReader:
+    """Queries on the read model."""
+
+    def __init__(self, pool: Pool) -> None:
+        """Take the pool."""
+        self._pool = pool
+
+    async def lien(self, registration_number: str) -> Lien | None:
+        """Return the registration as it is now."""
+        query = f"SELECT {_LIEN} FROM lien_versions WHERE registration_number = $1 AND superseded_block IS NULL"  # noqa: S608
+        row = await self._pool.fetchrow(query, registration_number)
+        return lien_of(row) if row else None
+
+    async def history(self, registration_number: str) -> Sequence[Change]:
+        """Return the life of one registration in ledger order, empty where there is none."""
+        query = f"""
+            SELECT {_LIEN} FROM lien_versions WHERE registration_number = $1
+            ORDER BY block_number, tx_index, change_index"""  # noqa: S608 - constants
+        return [lien_change(row) for row in await self._pool.fetch(query, registration_number)]
+
+    async def title(self, vin: str) -> Title | None:
+        """Return the title of a car as it is now."""
+        query = f"SELECT {_TITLE} FROM title_versions WHERE vin = $1 AND superseded_block IS NULL"  # noqa: S608 - constants
+        row = await self._pool.fetchrow(query, vin)
+        return title_of(row) if row else None
+
+    async def changes_of(self, tx_id: str) -> tuple[Change, ...]:
+        """Return what a projected transaction changed, in order."""
+        liens = await self._pool.fetch(f"SELECT {_LIEN} FROM lien_versions WHERE tx_id = $1", tx_id)  # noqa: S608 - constants
+        titles = await self._pool.fetch(f"SELECT {_TITLE} FROM title_versions WHERE tx_id = $1", tx_id)  # noqa: S608 - constants
+        changes = [*map(lien_change, liens), *map(title_change, titles)]
+        return tuple(sorted(changes, key=lambda change: change.position))
+
+    async def search(self, subject: SearchSubject, as_of: dt.datetime | None) -> Found:
+        """Return matching registrations in order of registration, as they are now or were known by `as_of`."""
+        statement = _STATEMENTS[subject.by]
+        if as_of is None:
+            rows = await self._pool.fetch(statement.current, subject.value)
+        else:
+            rows = await self._pool.fetch(statement.as_of, subject.value, as_of)
+        liens = tuple(lien_of(row) for row in rows if row["registration_number"] is not None)
+        return Found(liens, rows[0]["as_of_block"])

@@ -1,0 +1,126 @@
+"""Stored writes: `ledger_writes`, and the private details that follow a registration."""
+
+import datetime as dt
+import json
+from collections.abc import Sequence
+from typing import Final
+
+import asyncpg
+
+from carlien_common.domain.errors import DomainError, ErrorKind
+from carlien_common.postgres import Pool
+from carlien_lien_registry.service.ports import Endorsed, LedgerCall, Write, WriteRequest, WriteState
+
+_COLUMNS: Final = (
+    "write_id, org, rpc, idempotency_key, fingerprint, function, arguments, as_registrar, state, attempt, tx_id, envelope, "
+    "block_number, error"
+)
+
+
+class PostgresWrites:
+    """WriteStore on PostgreSQL."""
+
+    def __init__(self, pool: Pool) -> None:
+        """Take the pool."""
+        self._pool = pool
+
+    async def find(self, org: str, rpc: str, key: str) -> Write | None:
+        """Return the write of that name, if any."""
+        query = f"SELECT {_COLUMNS} FROM ledger_writes WHERE org = $1 AND rpc = $2 AND idempotency_key = $3"  # noqa: S608 - constants
+        row = await self._pool.fetchrow(query, org, rpc, key)
+        return _write(row) if row else None
+
+    async def begin(self, request: WriteRequest, endorsed: Endorsed) -> Write:
+        """Store it PENDING; a FAILED one of that name starts anew, a live one of another process is returned instead."""
+        query = f"""
+            INSERT INTO ledger_writes
+                (org, rpc, idempotency_key, fingerprint, function, arguments, as_registrar, state, attempt, tx_id, envelope)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, 'PENDING', 1, $8, $9)
+            ON CONFLICT (org, rpc, idempotency_key) DO UPDATE SET
+                state = 'PENDING', attempt = 1, tx_id = excluded.tx_id, envelope = excluded.envelope, error = NULL,
+                function = excluded.function, arguments = excluded.arguments, as_registrar = excluded.as_registrar, updated_at = now()
+            WHERE ledger_writes.state = 'FAILED' AND ledger_writes.fingerprint = excluded.fingerprint
+            RETURNING {_COLUMNS}"""  # noqa: S608 - constants
+        call = request.call
+        arguments = (
+            *(request.org, request.rpc, request.key, request.fingerprint),
+            *(call.function, list(call.arguments), call.as_registrar, endorsed.tx_id, endorsed.envelope),
+        )
+        if request.details is None:
+            row = await self._pool.fetchrow(query, *arguments)
+        else:
+            async with self._pool.acquire() as conn, conn.transaction():
+                row = await conn.fetchrow(query, *arguments)
+                if row is not None:
+                    await conn.execute(
+                        "INSERT INTO private_details (write_id, details) VALUES ($1, $2) "
+                        "ON CONFLICT (write_id) DO UPDATE SET details = excluded.details",
+                        row["write_id"],
+                        request.details,
+                    )
+        if row is not None:
+            return _write(row)
+        found = await self.find(request.org, request.rpc, request.key)
+        if found is None:
+            raise LookupError("a write can't vanish")
+        return found
+
+    async def replace(self, write: Write, endorsed: Endorsed) -> Write:
+        """Give a PENDING write its next envelope, unless another process did."""
+        query = f"""
+            UPDATE ledger_writes SET tx_id = $3, envelope = $4, attempt = attempt + 1, updated_at = now()
+            WHERE write_id = $1 AND tx_id = $2 AND state = 'PENDING' RETURNING {_COLUMNS}"""  # noqa: S608 - constants
+        row = await self._pool.fetchrow(query, write.write_id, write.endorsed.tx_id, endorsed.tx_id, endorsed.envelope)
+        return _write(row) if row else await self.reload(write)
+
+    async def fail(self, write: Write, error: DomainError) -> None:
+        """Store that this envelope has no effect; its private details go."""
+        told = {"kind": error.kind.value, "reason": error.reason, "message": error.message, "metadata": error.metadata}
+        async with self._pool.acquire() as conn, conn.transaction():
+            failed = await conn.fetchval(
+                "UPDATE ledger_writes SET state = 'FAILED', error = $3, updated_at = now() "
+                "WHERE write_id = $1 AND tx_id = $2 AND state = 'PENDING' RETURNING true",
+                write.write_id,
+                write.endorsed.tx_id,
+                json.dumps(told),
+            )
+            if failed:
+                await conn.execute("DELETE FROM private_details WHERE write_id = $1", write.write_id)
+
+    async def reload(self, write: Write) -> Write:
+        """Return it as it is now."""
+        row = await self._pool.fetchrow(f"SELECT {_COLUMNS} FROM ledger_writes WHERE write_id = $1", write.write_id)  # noqa: S608
+        if row is None:
+            raise LookupError("a write can't vanish")
+        return _write(row)
+
+    async def pending(self, older_than: dt.timedelta, limit: int) -> Sequence[Write]:
+        """Return PENDING writes untouched for that long, oldest first."""
+        query = f"""
+            SELECT {_COLUMNS} FROM ledger_writes WHERE state = 'PENDING' AND updated_at <= now() - $1::interval
+            ORDER BY updated_at LIMIT $2"""  # noqa: S608 - constants
+        return [_write(row) for row in await self._pool.fetch(query, older_than, limit)]
+
+    async def count_pending(self) -> int:
+        """Return how many envelopes wait for their outcome."""
+        return int(await self._pool.fetchval("SELECT count(*) FROM ledger_writes WHERE state = 'PENDING'"))
+
+
+def _write(row: asyncpg.Record) -> Write:
+    error = None
+    if row["error"] is not None:
+        told = json.loads(row["error"])
+        error = DomainError(ErrorKind(told["kind"]), told["reason"], told["message"], metadata=told["metadata"])
+    return Write(
+        write_id=row["write_id"],
+        org=row["org"],
+        rpc=row["rpc"],
+        key=row["idempotency_key"],
+        fingerprint=row["fingerprint"],
+        call=LedgerCall(row["function"], tuple(row["arguments"]), row["as_registrar"]),
+        state=WriteState(row["state"]),
+        attempt=row["attempt"],
+        endorsed=Endorsed(row["tx_id"], row["envelope"]),
+        block_number=row["block_number"],
+        error=error,
+    )

@@ -1,0 +1,180 @@
+"""The one place that picks adapters and puts the service together."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from carlien.lien.v1 import certificate_pb2, lien_service_pb2_grpc, search_service_pb2_grpc, title_service_pb2_grpc
+from carlien_common import postgres
+from carlien_common.domain.clock import Clock, utc_now
+from carlien_common.failures import is_transient
+from carlien_common.grpc.policy import Policy
+from carlien_common.grpc.server import grpc_server
+from carlien_common.kafka import producer
+from carlien_common.lifecycle import Application
+from carlien_common.logs import get_logger
+from carlien_common.outbox import OutboxRelay
+from carlien_common.postgres.pool import ping
+from carlien_lien_registry import certificates, metrics
+from carlien_lien_registry.adapters import consortium
+from carlien_lien_registry.adapters.certifier import FabricCertifier
+from carlien_lien_registry.adapters.fabric import Gateway, GatewayError, Identity, LocalSigner, Peer, PeerPool, TlsOptions
+from carlien_lien_registry.adapters.fabric_ledger import FabricLedger
+from carlien_lien_registry.adapters.mortgage_asset import MortgageAsset, MortgageAssetDetails
+from carlien_lien_registry.adapters.postgres.certificates import PostgresCertificates
+from carlien_lien_registry.adapters.postgres.details import PostgresDetails
+from carlien_lien_registry.adapters.postgres.projection import PostgresProjection
+from carlien_lien_registry.adapters.postgres.reading import PostgresReader
+from carlien_lien_registry.adapters.postgres.writes import PostgresWrites
+from carlien_lien_registry.config import LienRegistrySettings, read_consortium_keys
+from carlien_lien_registry.domain.debtors import DebtorHasher
+from carlien_lien_registry.grpc_api import liens, searches, titles
+from carlien_lien_registry.service.details import DetailsKeeper
+from carlien_lien_registry.service.following import LedgerFollower, Progress
+from carlien_lien_registry.service.outcomes import Outcomes
+from carlien_lien_registry.service.ports import FollowedBlock
+from carlien_lien_registry.service.registry import Registry
+from carlien_lien_registry.service.searching import Searches
+from carlien_lien_registry.service.writing import LedgerWriter
+from carlien_lien_registry.wire import event_to_proto
+
+log = get_logger(__name__)
+
+NAME: Final = "lien-registry"
+PACKAGE: Final = "carlien_lien_registry"
+_GAUGE_SECONDS: Final = 2.0
+_PEER_RETRY_SECONDS: Final = 1.0
+
+
+@dataclass(frozen=True)
+class LedgerAccess:
+    """The organisation's way to the ledger, and who else is on it."""
+
+    ledger: FabricLedger
+    signer: LocalSigner
+    chain: tuple[str, ...]
+    roots: dict[str, list[x509.Certificate]]
+
+
+@asynccontextmanager
+async def ledger_access(settings: LienRegistrySettings) -> AsyncIterator[LedgerAccess]:
+    """Open channels to the own peers and read the consortium's members; waits for a peer to answer."""
+    tls = TlsOptions(settings.fabric_tls_ca_file.read_bytes(), settings.fabric_tls_name_override)
+    peers = PeerPool([Peer(address, tls) for address in settings.fabric_peer_addresses])
+    try:
+        signer = LocalSigner.from_file(settings.fabric_key_file)
+        identity = Identity.from_file(settings.msp_id, settings.fabric_cert_file)
+        client = Gateway(peers, identity, signer, settings.fabric_channel, settings.fabric_chaincode)
+        ledger = FabricLedger(client, _registrar(settings, peers), MortgageAsset.error, MortgageAsset.changes)
+        roots = await _roots(client)
+        certificate = x509.load_pem_x509_certificate(identity.certificate_pem)
+        chain = consortium.chain_of(certificate, roots.get(settings.msp_id, []))
+        pems = tuple(one.public_bytes(serialization.Encoding.PEM).decode() for one in chain)
+        yield LedgerAccess(ledger, signer, pems, roots)
+    finally:
+        await peers.close()
+
+
+def _registrar(settings: LienRegistrySettings, peers: PeerPool) -> Gateway | None:
+    certificate, key = settings.fabric_registrar_cert_file, settings.fabric_registrar_key_file
+    if certificate is None or key is None:
+        return None
+    identity = Identity.from_file(settings.msp_id, certificate)
+    return Gateway(peers, identity, LocalSigner.from_file(key), settings.fabric_channel, settings.fabric_chaincode)
+
+
+async def _roots(client: Gateway) -> dict[str, list[x509.Certificate]]:
+    while True:
+        try:
+            return consortium.member_roots(await client.channel_config())
+        except GatewayError as error:
+            log.warning("peer_not_ready", error=error.message)
+            await asyncio.sleep(_PEER_RETRY_SECONDS)
+
+
+def consortium_hasher(file: Path) -> DebtorHasher:
+    """The keyed hashes under the keys in that file."""
+    return DebtorHasher(read_consortium_keys(file))
+
+
+async def serve(settings: LienRegistrySettings, clock: Clock = utc_now, started: Callable[[int], None] | None = None) -> None:
+    """Run until a signal. `started` is told the gRPC port once the service accepts calls."""
+    hasher = consortium_hasher(settings.consortium_key_file)
+    async with Application(settings, NAME) as app:
+        pool = await app.enter(postgres.pool(settings))
+        await postgres.verify_schema(pool, PACKAGE)
+        app.readiness("postgres", lambda: ping(pool))
+        access = await app.enter(ledger_access(settings))
+        ledger = access.ledger
+
+        outcomes, progress = Outcomes(), Progress()
+        projection = PostgresProjection(pool, event_to_proto, f"/{settings.org}/{NAME}")
+        follower = LedgerFollower(ledger, projection, outcomes, progress, is_transient, _count_batch)
+        reader, writes = PostgresReader(pool), PostgresWrites(pool)
+        writer = LedgerWriter(ledger, writes, outcomes, reader)
+        registry = Registry(writer, reader, MortgageAsset(), hasher)
+        certifier = FabricCertifier(access.signer, access.chain)
+        finder = Searches(reader, PostgresCertificates(pool, settings.org), certifier, progress, hasher, clock)
+        details = PostgresDetails(pool)
+
+        sender = await app.enter(producer(settings, f"carlien-{NAME}"))
+        app.spawn("outbox", OutboxRelay(settings, sender).run())
+        app.spawn("follower", follower.run())
+        app.spawn("height", follower.watch_height())
+        await app.enter(_closing(writer))
+        app.spawn("recovery", writer.recover(is_transient))
+        app.spawn("details", DetailsKeeper(details, MortgageAssetDetails(ledger), is_transient).run())
+        app.spawn("gauges", _gauges(progress, writes, details))
+
+        def verify(certificate: certificate_pb2.SearchCertificate) -> list[str]:
+            return certificates.verify(certificate, access.roots)
+
+        services = [
+            (lien_service_pb2_grpc.add_LienServiceServicer_to_server, liens.LienServicer(registry, hasher, clock), liens.SERVICE.full_name),
+            (title_service_pb2_grpc.add_TitleServiceServicer_to_server, titles.TitleServicer(registry), titles.SERVICE.full_name),
+            (
+                search_service_pb2_grpc.add_SearchServiceServicer_to_server,
+                searches.SearchServicer(finder, verify, clock),
+                searches.SERVICE.full_name,
+            ),
+        ]
+        policy = Policy.load(PACKAGE, settings.policy_file)
+        server = await app.enter(grpc_server(settings, services, policy=policy, health=app.health))
+        if started is not None:
+            started(server.port)
+        await app.serve()
+
+
+@asynccontextmanager
+async def _closing(writer: LedgerWriter) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        await writer.close()
+
+
+def _count_batch(blocks: list[FollowedBlock]) -> None:
+    metrics.BLOCKS.inc(len(blocks))
+    for block in blocks:
+        for outcome in block.outcomes:
+            metrics.TRANSACTIONS.labels(outcome.validation).inc()
+
+
+async def _gauges(progress: Progress, writes: PostgresWrites, details: PostgresDetails) -> None:
+    while True:
+        metrics.LEDGER_HEIGHT.set(progress.height)
+        metrics.READ_MODEL_HEIGHT.set(progress.block_number)
+        metrics.READ_MODEL_BEHIND_SECONDS.set(progress.behind_seconds())
+        try:
+            metrics.PENDING_ENVELOPES.set(await writes.count_pending())
+            metrics.PENDING_DETAILS.set(await details.count())
+        except Exception as error:
+            if not is_transient(error):
+                raise
+        await asyncio.sleep(_GAUGE_SECONDS)

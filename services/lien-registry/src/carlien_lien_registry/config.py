@@ -1,0 +1,58 @@
+"""Configuration of lien-registry."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
+
+from carlien_common.config import ServiceSettings
+
+
+class LienRegistrySettings(ServiceSettings):
+    """CARLIEN_* variables of lien-registry, besides those of every service."""
+
+    fabric_peer_addresses: Annotated[tuple[str, ...], NoDecode] = Field(min_length=1)
+    """host:port of the own organisation's peers, comma-separated, in order of preference. Never another organisation's."""
+    fabric_tls_ca_file: Path
+    fabric_tls_name_override: str | None = None
+    """The name in the peers' certificates, where that isn't their address."""
+    fabric_cert_file: Path
+    fabric_key_file: Path
+    fabric_registrar_cert_file: Path | None = None
+    """Identity with attribute carlien.role=registrar; without one titles and court orders are refused."""
+    fabric_registrar_key_file: Path | None = None
+    fabric_channel: str = "carlien"
+    fabric_chaincode: str = "mortgage-asset"
+    consortium_key_file: Path
+    """The consortium's keys for debtor hashes: a line `<n>:<hexadecimal key>` per live key."""
+    valuation_address: str | None = None
+
+    @field_validator("fabric_peer_addresses", mode="before")
+    @classmethod
+    def _addresses(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("fabric_tls_ca_file", "fabric_cert_file", "fabric_key_file", "consortium_key_file")
+    @classmethod
+    def _exists(cls, value: Path) -> Path:
+        if not value.is_file():
+            raise ValueError("no such file")
+        return value
+
+
+def read_consortium_keys(file: Path) -> dict[int, bytes]:
+    """Key number -> key; ValueError without the offending text, since that is a secret."""
+    keys: dict[int, bytes] = {}
+    for number, line in enumerate(file.read_text(encoding="ascii").splitlines(), start=1):
+        text = line.split("#", 1)[0].strip()
+        if not text:
+            continue
+        name, separator, key = text.partition(":")
+        try:
+            keys[int(name)] = bytes.fromhex(key)
+        except ValueError:
+            separator = ""
+        if not separator:
+            raise ValueError(f"{file}: line {number} isn't <n>:<hexadecimal key>") from None
+    return keys

@@ -1,0 +1,1 @@
+"""gRPC in: messages to domain and back, nothing else. Errors are mapped by the common interceptor."""

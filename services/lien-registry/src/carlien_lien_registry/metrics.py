@@ -1,0 +1,35 @@
+"""All metrics of lien-registry."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_SECONDS: Final = (0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+WRITE_SECONDS: Final = Histogram(
+    "carlien_lien_registry_write_seconds",
+    "From a validated request to its block in the read model, by chaincode function.",
+    ("function",),
+    buckets=_SECONDS,
+)
+WRITES: Final = Counter(
+    "carlien_lien_registry_writes_total",
+    "Writes that ended, by function and outcome (ok or error kind).",
+    ("function", "outcome"),
+)
+CONFLICTS: Final = Counter(
+    "carlien_lien_registry_ledger_conflicts_total", "Transactions endorsed anew, by cause (read_conflict, endorsements_differ).", ("cause",)
+)
+RESUBMISSIONS: Final = Counter("carlien_lien_registry_resubmissions_total", "Envelopes sent again because their outcome was not known.")
+PENDING_ENVELOPES: Final = Gauge("carlien_lien_registry_pending_envelopes", "Stored envelopes whose outcome is not known yet.")
+PENDING_DETAILS: Final = Gauge(
+    "carlien_lien_registry_pending_details", "Private details not yet in the organisation's collection on the ledger."
+)
+LEDGER_HEIGHT: Final = Gauge("carlien_lien_registry_ledger_height_blocks", "Number of the last block at the peer.")
+READ_MODEL_HEIGHT: Final = Gauge("carlien_lien_registry_read_model_height_blocks", "Number of the last block in the read model.")
+READ_MODEL_BEHIND_SECONDS: Final = Gauge(
+    "carlien_lien_registry_read_model_behind_seconds", "Seconds since the read model was last known to be level with the ledger."
+)
+BLOCKS: Final = Counter("carlien_lien_registry_blocks_total", "Blocks taken into the read model.")
+TRANSACTIONS: Final = Counter("carlien_lien_registry_transactions_total", "Transactions seen in blocks, by validation.", ("validation",))
+SEARCHES: Final = Counter("carlien_lien_registry_searches_total", "Certificates issued, by whether anything was found.", ("found",))

@@ -1,0 +1,1 @@
+"""Use cases: writing to the ledger, following it, searching and certifying."""

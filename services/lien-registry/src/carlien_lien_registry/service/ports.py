@@ -1,0 +1,211 @@
+"""What the use cases need from outside, as small Protocols, and the records they hand over."""
+
+import datetime as dt
+import enum
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from carlien_common.domain.errors import DomainError
+from carlien_lien_registry.domain.changes import Change
+from carlien_lien_registry.domain.liens import Lien
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerCall:
+    """One chaincode call: the same arguments give the same change, whichever transaction carries it."""
+
+    function: str
+    arguments: tuple[str, ...]
+    as_registrar: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Endorsed:
+    """A signed transaction that may be sent, again and again, until its outcome is known."""
+
+    tx_id: str
+    envelope: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a transaction: in which block, valid or why not, and what it changed."""
+
+    tx_id: str
+    validation: str
+    block_number: int
+    tx_index: int = 0
+    changes: tuple[Change, ...] = ()
+
+    @property
+    def valid(self) -> bool:
+        """True where it took effect."""
+        return self.validation == "VALID"
+
+    @property
+    def is_conflict(self) -> bool:
+        """True where another transaction changed what this one had read: endorsed anew it may succeed."""
+        return self.validation in ("MVCC_READ_CONFLICT", "PHANTOM_READ_CONFLICT")
+
+
+class EndorsementsDiffer(Exception):
+    """Endorsers answered differently (one was a block behind): endorse anew."""
+
+
+class OutcomeUnknown(Exception):
+    """The ledger couldn't tell, or couldn't be reached; the transaction may or may not take effect."""
+
+
+class Ledger(Protocol):
+    """Writing to the ledger."""
+
+    async def endorse(self, call: LedgerCall) -> Endorsed:
+        """Endorse and sign. DomainError where the chaincode refuses or no peer answers; EndorsementsDiffer."""
+        ...
+
+    async def submit(self, endorsed: Endorsed) -> None:
+        """Send the envelope to be ordered; OutcomeUnknown where that failed. Success is no promise either."""
+        ...
+
+    async def status(self, tx_id: str) -> Outcome:
+        """Ask a peer for the outcome (without changes), waiting a few seconds; OutcomeUnknown."""
+        ...
+
+
+class WriteState(enum.Enum):
+    """State of a write."""
+
+    PENDING = "PENDING"
+    COMMITTED = "COMMITTED"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRequest:
+    """A change somebody asked for. (org, rpc, key) names it; `fingerprint` is the SHA-256 of what was asked."""
+
+    org: str
+    rpc: str
+    key: str
+    fingerprint: bytes
+    call: LedgerCall
+    details: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A stored write: what was asked, the envelope that carries it now, and how it went."""
+
+    write_id: int
+    org: str
+    rpc: str
+    key: str
+    fingerprint: bytes
+    call: LedgerCall
+    state: WriteState
+    attempt: int
+    endorsed: Endorsed
+    block_number: int | None = None
+    error: DomainError | None = None
+
+
+class WriteStore(Protocol):
+    """Where writes are kept."""
+
+    async def find(self, org: str, rpc: str, key: str) -> Write | None:
+        """Return the write of that name, if any."""
+        ...
+
+    async def begin(self, request: WriteRequest, endorsed: Endorsed) -> Write:
+        """Store it PENDING with its envelope; where another process was faster, return that one's write instead."""
+        ...
+
+    async def replace(self, write: Write, endorsed: Endorsed) -> Write:
+        """Give a PENDING write its next envelope; where another process was faster, return the write as it is now."""
+        ...
+
+    async def fail(self, write: Write, error: DomainError) -> None:
+        """Store that it has no effect and never will."""
+        ...
+
+    async def reload(self, write: Write) -> Write:
+        """Return it as it is now."""
+        ...
+
+    async def pending(self, older_than: dt.timedelta, limit: int) -> Sequence[Write]:
+        """Return writes whose outcome isn't known, untouched for that long, oldest first."""
+        ...
+
+
+class ChangeReader(Protocol):
+    """Reading what transactions changed."""
+
+    async def changes_of(self, tx_id: str) -> tuple[Change, ...]:
+        """Return what a projected transaction changed, in order; empty where it isn't projected."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FollowedBlock:
+    """A block as the read model takes it: how it hangs on the one before, and every transaction's outcome in order."""
+
+    number: int
+    previous_hash: bytes
+    header_hash: bytes
+    outcomes: tuple[Outcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerCheckpoint:
+    """How far the read model has come: the last block applied (-1: none) and the hash of its header."""
+
+    block_number: int
+    block_hash: bytes
+
+
+class LedgerFeed(Protocol):
+    """Reading the ledger."""
+
+    def blocks(self, start: int) -> AsyncIterator[FollowedBlock]:
+        """Stream blocks from that number on, for good; OutcomeUnknown where the stream breaks."""
+        ...
+
+    async def height(self) -> int:
+        """Return the number of the last block the peer has; OutcomeUnknown."""
+        ...
+
+
+class Projection(Protocol):
+    """The read model's writing side."""
+
+    async def checkpoint(self) -> LedgerCheckpoint:
+        """Return how far it has come."""
+        ...
+
+    async def apply(self, blocks: Sequence[FollowedBlock]) -> None:
+        """Take blocks in, in one transaction with their events and the checkpoint; those it has already are skipped.
+
+        LedgerForked where a block doesn't hang on the one before.
+        """
+        ...
+
+
+class LedgerForked(Exception):
+    """The peer's chain isn't the one the read model was built from: another network, or tampering. Never go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSubject:
+    """What to search by: a VIN, its search key, any of a debtor's keyed hashes, or a registration number."""
+
+    by: Literal["vin", "search_key", "debtor", "registration_number"]
+    value: str | list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Registrations found, in order of registration, and the last block they take into account."""
+
+    liens: tuple[Lien, ...]
+    as_of_block: int

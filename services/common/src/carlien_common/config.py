@@ -115,7 +115,12 @@ class ServiceSettings(DatabaseSettings):
 
     kafka_bootstrap: str = Field(min_length=1)
     """host:port, comma-separated."""
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL"] = "PLAINTEXT"
+    kafka_topic_prefix: str = Field("", pattern=r"^[a-zA-Z0-9._-]*$")
+    """Put before every topic's name: a lender's topics are its own, also where lenders share a broker."""
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
     kafka_ssl_ca_file: Path | None = None
     kafka_ssl_cert_file: Path | None = None
     kafka_ssl_key_file: Path | None = None

@@ -18,10 +18,16 @@ def options(settings: ServiceSettings, client_id: str) -> dict[str, Any]:
         # After an outage of the broker be back in seconds, not in the default half minute.
         "reconnect_backoff_max_ms": 2_000,
     }
-    if settings.kafka_security_protocol == "SSL":
+    if settings.kafka_security_protocol.endswith("SSL"):
         common |= {
             "ssl_cafile": str(settings.kafka_ssl_ca_file) if settings.kafka_ssl_ca_file else None,
             "ssl_certfile": str(settings.kafka_ssl_cert_file) if settings.kafka_ssl_cert_file else None,
             "ssl_keyfile": str(settings.kafka_ssl_key_file) if settings.kafka_ssl_key_file else None,
+        }
+    if settings.kafka_security_protocol.startswith("SASL"):
+        common |= {
+            "sasl_mechanism": settings.kafka_sasl_mechanism,
+            "sasl_plain_username": settings.kafka_sasl_username,
+            "sasl_plain_password": settings.kafka_sasl_password.get_secret_value() if settings.kafka_sasl_password else None,
         }
     return common

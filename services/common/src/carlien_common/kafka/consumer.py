@@ -88,7 +88,8 @@ class KafkaConsumerLoop:
         consumer_options: dict[str, Any] | None = None,
     ) -> None:
         self._settings = settings
-        self._topics = list(topics)
+        self._prefix = settings.kafka_topic_prefix
+        self._topics = [self._prefix + topic for topic in topics]
         self._group = group
         self._processor = BatchProcessor(group, handler, pool, producer, dedupe=dedupe, limit=poison_limit)
         self._max_records = max_records
@@ -153,7 +154,7 @@ class KafkaConsumerLoop:
         try:
             carried: list[Record] = []
             while not self._stop.is_set():
-                records = carried or _records(consumer.poll(timeout_ms=POLL_MS, max_records=self._max_records))
+                records = carried or _records(consumer.poll(timeout_ms=POLL_MS, max_records=self._max_records), self._prefix)
                 carried = []
                 if records:
                     carried = self._handle(consumer, loop, records)
@@ -209,7 +210,7 @@ class KafkaConsumerLoop:
                 paused = True
                 # Each time anew: a rebalance forgets what was paused.
                 consumer.pause(*consumer.assignment())
-                carried += _records(consumer.poll(timeout_ms=0, max_records=self._max_records))
+                carried += _records(consumer.poll(timeout_ms=0, max_records=self._max_records), self._prefix)
         if paused:
             consumer.resume(*consumer.paused())
         return carried
@@ -218,7 +219,7 @@ class KafkaConsumerLoop:
         owned = consumer.assignment()
         offsets = {}
         for (topic, partition), offset in last.items():
-            place = TopicPartition(topic, partition)
+            place = TopicPartition(self._prefix + topic, partition)
             self._next[place] = offset + 1
             if place in owned:
                 offsets[place] = OffsetAndMetadata(offset + 1, "", -1)
@@ -252,10 +253,10 @@ def _done(work: concurrent.futures.Future[None], timeout_s: float) -> bool:
     return bool(concurrent.futures.wait([work], timeout=timeout_s).done)
 
 
-def _records(polled: dict[TopicPartition, list[Any]]) -> list[Record]:
+def _records(polled: dict[TopicPartition, list[Any]], prefix: str) -> list[Record]:
     return [
         Record(
-            topic=raw.topic,
+            topic=raw.topic.removeprefix(prefix),
             partition=raw.partition,
             offset=raw.offset,
             key=raw.key,

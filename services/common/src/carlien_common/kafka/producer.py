@@ -57,8 +57,9 @@ class _Job:
 class Producer:
     """See the module's docstring. Made by producer()."""
 
-    def __init__(self, client: KafkaProducer, max_in_flight: int) -> None:
+    def __init__(self, client: KafkaProducer, max_in_flight: int, topic_prefix: str = "") -> None:
         self._client = client
+        self._prefix = topic_prefix
         self._loop = asyncio.get_running_loop()
         self._room = asyncio.Semaphore(max_in_flight)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -98,7 +99,7 @@ class Producer:
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             try:
-                future = self._client.send(job.topic, value=job.value, key=job.key, headers=job.headers)
+                future = self._client.send(self._prefix + job.topic, value=job.value, key=job.key, headers=job.headers)
             except Exception as error:  # noqa: BLE001 - the caller gets it
                 self._finish(job, error)
                 continue
@@ -106,7 +107,7 @@ class Producer:
             future.add_errback(self._finish, job)
 
     def _acknowledged(self, job: _Job, metadata: Any) -> None:
-        self._finish(job, Delivery(metadata.topic, metadata.partition, metadata.offset))
+        self._finish(job, Delivery(job.topic, metadata.partition, metadata.offset))
 
     def _finish(self, job: _Job, outcome: Delivery | BaseException) -> None:
         """From any thread. Wakes the loop once for many acknowledgements: each wake-up is a system call."""
@@ -181,7 +182,7 @@ async def producer(
         "max_block_ms": int(delivery_timeout_s * 1000),
     }
     client = await asyncio.to_thread(lambda: KafkaProducer(**options(settings, client_id), **config))
-    made = Producer(client, max_in_flight)
+    made = Producer(client, max_in_flight, settings.kafka_topic_prefix)
     try:
         yield made
     finally:

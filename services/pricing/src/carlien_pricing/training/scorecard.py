@@ -25,7 +25,7 @@ def fit_scorecard(
     """A monotone scorecard. Rows x attributes, NaN where missing; deterministic."""
     overall = float(np.log((y.sum() + _SMOOTHING) / (len(y) - y.sum() + _SMOOTHING)))
     binned = [_bin(attribute, x[:, column], y, overall) for column, attribute in enumerate(attributes)]
-    woe = np.column_stack([_contributions(part, x[:, column]) for column, part in enumerate(binned)])
+    woe = np.column_stack([contributions(part, x[:, column]) for column, part in enumerate(binned)])
     intercept, weights = _fit_weights(woe, y)
     kept = tuple(_weighted(part, float(weight)) for part, weight in zip(binned, weights, strict=True) if weight > 1e-6)
     named = tuple((name, top, bottom) for name, (top, bottom) in (ratios or {}).items() if name in {part.name for part in kept})
@@ -86,7 +86,8 @@ def _isotonic(odds: tuple[float, ...]) -> tuple[float, ...]:
     return tuple((np.minimum if falling else np.maximum).accumulate(np.asarray(odds)).tolist())
 
 
-def _contributions(part: ScorecardAttribute, values: Array) -> Array:
+def contributions(part: ScorecardAttribute, values: Array) -> Array:
+    """Log-odds that each value adds."""
     return np.array([part.contribution(float(value)) for value in values])
 
 

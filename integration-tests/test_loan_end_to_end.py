@@ -2,6 +2,7 @@
 
 import os
 import random
+import shlex
 import subprocess
 from collections.abc import AsyncIterator
 
@@ -49,7 +50,7 @@ def test_events_say_what_happened_in_order(loan: Loan) -> None:
 
 def test_kafkas_own_console_consumer_reads_them(loan: Loan) -> None:
     command = [
-        *os.environ["KAFKA_CONSOLE_CONSUMER"].split(),
+        *shlex.split(os.environ["KAFKA_CONSOLE_CONSUMER"]),
         *("--bootstrap-server", loan.stack.kafka, "--topic", "carlien.lien.event.v1", "--from-beginning", "--timeout-ms", "8000"),
         *("--property", "print.key=true", "--property", "print.headers=true"),
     ]

@@ -34,7 +34,6 @@ missing_packages() {
     has prometheus || echo prometheus
     has java || echo openjdk-17-jre-headless
     has mvn || echo maven
-    has curl || echo curl
     [ -d /usr/share/doc/python3-venv ] || [ -x .venv/bin/python ] || has_venv || echo python3-venv
 }
 python() { for name in python3.11 python3 /usr/bin/python3; do

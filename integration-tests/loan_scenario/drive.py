@@ -54,9 +54,7 @@ async def replay(address: str, drive: Drive, vin: str) -> int:
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
         login = Login(device_time=datetime.now(UTC), serial=1, iccid=drive.credential(vin))
-        frame = Frame(
-            Version.V2016, Command.LOGIN, Response.COMMAND, vin.encode(), Encryption.NONE, encode_login(Version.V2016, login)
-        )
+        frame = Frame(Version.V2016, Command.LOGIN, Response.COMMAND, vin.encode(), Encryption.NONE, encode_login(Version.V2016, login))
         if await _ask(reader, writer, build(frame)) != Response.SUCCESS:
             raise ConnectionError("the gateway refused the login")
         answers = [await _ask(reader, writer, readdress(raw, vin)) for raw in drive.frames]

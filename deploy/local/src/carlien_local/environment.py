@@ -25,6 +25,8 @@ def variables(layout: Layout) -> dict[str, str]:
         "KAFKA_BOOTSTRAP": layout.address("kafka"),
         # `java -cp "$KAFKA_CLASSPATH" org.apache.kafka.tools.…` runs Kafka's own console tools.
         "KAFKA_CLASSPATH": kafka.classpath(layout),
+        # Kafka's own console consumer: eval "$KAFKA_CONSOLE_CONSUMER --bootstrap-server ... --topic ...".
+        "KAFKA_CONSOLE_CONSUMER": shlex.join(["java", "-cp", f"{layout.kafka_libs}/*", "org.apache.kafka.tools.consumer.ConsoleConsumer"]),
         "POSTGRES_ADMIN_DSN": postgres.dsn(layout, postgres.SUPERUSER),
         "PROMETHEUS_URL": f"http://{layout.address('prometheus')}",
         "CARLIEN_PKI": str(layout.pki),

@@ -37,6 +37,8 @@ TOPICS = (
     Topic("carlien.lien.event.v1", 3, 30 * DAY_MS),
     Topic("carlien.pricing.quote.v1", 3, 30 * DAY_MS),
     Topic("carlien.pricing.watch.v1", 3, 30 * DAY_MS),
+    # The second lender's lien-registry writes topics of its own, kept apart by a prefix because the broker is shared here.
+    Topic("org2.carlien.lien.event.v1", 3, 30 * DAY_MS),
 )
 
 PROPERTIES = """\

@@ -134,6 +134,8 @@ def environment(layout: Layout, service: Service) -> dict[str, str]:
         "STOP_DRAIN_S": "0",  # no load balancer has to notice
         **service.settings(layout),
     }
+    if service.org != "org1":
+        settings["KAFKA_TOPIC_PREFIX"] = f"{service.org}."
     return {"PYTHONUNBUFFERED": "1", **{f"CARLIEN_{name}": value for name, value in settings.items()}}
 
 

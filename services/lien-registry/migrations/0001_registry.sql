@@ -22,23 +22,14 @@ CREATE TABLE lien_versions (
     changed_at timestamptz NOT NULL,
     vin text NOT NULL,
     search_key text NOT NULL,
-    lien_class text NOT NULL,
-    discharged boolean NOT NULL,
-    amount numeric(20, 4) NOT NULL,
-    currency_code text NOT NULL,
+    debtor_hash text NOT NULL,
     secured_party_msp_id text NOT NULL,
-    registered_at timestamptz NOT NULL,
-    registered_tx_id text NOT NULL,
+    discharged boolean NOT NULL,
+    expires_at timestamptz,
     registered_block bigint NOT NULL,
     registered_tx_index integer NOT NULL,
     registered_change_index integer NOT NULL,
-    expires_at timestamptz,
-    first_rank boolean NOT NULL,
-    delivery_date date,
-    details_hash text NOT NULL,
-    debtor_hash text NOT NULL,
-    discharge_reason text NOT NULL,
-    discharged_at timestamptz,
+    record jsonb NOT NULL,              -- the whole record as the chaincode keeps it; the columns above are for finding it
     PRIMARY KEY (registration_number, block_number, tx_index, change_index)
 );
 CREATE INDEX lien_versions_vin ON lien_versions (vin);
@@ -56,10 +47,7 @@ CREATE TABLE title_versions (
     change text NOT NULL,
     tx_id text NOT NULL,
     changed_at timestamptz NOT NULL,
-    holder_msp_id text NOT NULL,
-    holder_hash text NOT NULL,
-    registration_certificate_number text NOT NULL,
-    issued_at timestamptz NOT NULL,
+    record jsonb NOT NULL,
     PRIMARY KEY (vin, block_number, tx_index, change_index)
 );
 CREATE INDEX title_versions_tx ON title_versions (tx_id);

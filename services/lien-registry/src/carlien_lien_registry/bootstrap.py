@@ -15,7 +15,7 @@ from carlien_common import postgres
 from carlien_common.domain.clock import Clock, utc_now
 from carlien_common.failures import is_transient
 from carlien_common.grpc.policy import Policy
-from carlien_common.grpc.server import grpc_server
+from carlien_common.grpc.server import Registration, grpc_server
 from carlien_common.kafka import producer
 from carlien_common.lifecycle import Application
 from carlien_common.logs import get_logger
@@ -135,7 +135,7 @@ async def serve(settings: LienRegistrySettings, clock: Clock = utc_now, started:
         def verify(certificate: certificate_pb2.SearchCertificate) -> list[str]:
             return certificates.verify(certificate, access.roots)
 
-        services = [
+        services: list[Registration] = [
             (lien_service_pb2_grpc.add_LienServiceServicer_to_server, liens.LienServicer(registry, hasher, clock), liens.SERVICE.full_name),
             (title_service_pb2_grpc.add_TitleServiceServicer_to_server, titles.TitleServicer(registry), titles.SERVICE.full_name),
             (

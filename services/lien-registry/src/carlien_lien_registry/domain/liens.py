@@ -41,7 +41,10 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Lien:
-    """One version of a registration. `position` is that of the registering transaction and gives its rank of registration."""
+    """One version of a registration, as the public ledger shows it.
+
+    `position` is the place of the registering transaction; `priority_tx_id` is the reservation's where one was used.
+    """
 
     registration_number: str
     vin: str
@@ -59,6 +62,20 @@ class Lien:
     debtor_hash: str
     discharge_reason: str = ""
     discharged_at: dt.datetime | None = None
+    version: int = 1
+    base_registration_number: str = ""
+    claim_id: str = ""
+    priority_at: dt.datetime | None = None
+    priority_tx_id: str = ""
+    evidence_hash: str = ""
+    possession_ended_on: dt.date | None = None
+    transfer_restriction_registered: bool = False
+    external_registry: str = ""
+    external_certificate_number: str = ""
+    external_status: str = ""
+    subordinated_to: tuple[str, ...] = ()
+    replaced_by: str = ""
+    amendment: str = ""
 
     def status(self, as_of: dt.datetime) -> LienStatus:
         """Judge the state as of an instant: expiry is the reader's judgement, no sweeper writes it on the ledger."""

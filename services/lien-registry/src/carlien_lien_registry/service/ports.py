@@ -30,12 +30,15 @@ class Endorsed:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a transaction: in which block, valid or why not, and what it changed."""
+    """What became of a transaction: in which block, valid or why not, and what it changed.
+
+    Without `tx_index` a peer told it; with it the block itself did.
+    """
 
     tx_id: str
     validation: str
     block_number: int
-    tx_index: int = 0
+    tx_index: int | None = None
     changes: tuple[Change, ...] = ()
 
     @property

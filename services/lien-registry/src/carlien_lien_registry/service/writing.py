@@ -147,8 +147,9 @@ class LedgerWriter:
                 metrics.RESUBMISSIONS.inc()
             sent = write.endorsed.tx_id
             outcome = await self._outcome_of(write.endorsed)
-            if outcome is not None and outcome.valid and outcome.changes:
-                return outcome
+            if outcome is not None and outcome.valid and outcome.tx_index is not None:
+                # Told by the follower, so the block is in the read model.
+                return await self._committed(write)
             if outcome is None or outcome.valid:
                 write = await self._store.reload(write)
             elif outcome.is_conflict and write.attempt < MAX_ATTEMPTS:

@@ -1,14 +1,16 @@
 """The read model's writing side: blocks into versions, events into the outbox, one transaction with the checkpoint."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
 from carlien.lien.v1 import events_pb2
 from carlien_common import outbox
 from carlien_common.postgres import Connection, Pool
-from carlien_lien_registry.adapters.postgres.rows import LIEN_COLUMNS, TITLE_COLUMNS, lien_row, title_row
+from carlien_lien_registry.adapters.postgres.rows import LIEN_COLUMNS, TITLE_COLUMNS, lien_row, registered_at, title_row
 from carlien_lien_registry.domain.changes import Change
+from carlien_lien_registry.domain.liens import Position
 from carlien_lien_registry.service.ports import FollowedBlock, LedgerCheckpoint, LedgerForked
 
 TOPIC: Final = "carlien.lien.event.v1"
@@ -45,7 +47,8 @@ class PostgresProjection:
             if not fresh:
                 return
             _require_chain(LedgerCheckpoint(row["block_number"], row["block_hash"]), fresh)
-            changes = [change for block in fresh for outcome in block.outcomes if outcome.valid for change in outcome.changes]
+            told = [change for block in fresh for outcome in block.outcomes if outcome.valid for change in outcome.changes]
+            changes = place_registrations(told, await _registered(conn, told))
             await _store_liens(conn, changes)
             await _store_titles(conn, changes)
             await _mark_writes(conn, fresh)
@@ -87,6 +90,30 @@ def _require_chain(checkpoint: LedgerCheckpoint, blocks: Sequence[FollowedBlock]
         if number >= 0 and block.previous_hash != previous:
             raise LedgerForked(f"block {block.number} doesn't name the block {number} that the read model was built from")
         number, previous = block.number, block.header_hash
+
+
+def place_registrations(changes: Iterable[Change], known: Mapping[str, Position]) -> list[Change]:
+    """Put into each lien where it was registered: known from earlier blocks, or from an earlier change among these."""
+    places, placed = dict(known), []
+    for change in changes:
+        if change.lien is not None:
+            if change.kind == _REGISTERED:
+                places[change.lien.registration_number] = change.position
+            change = replace(change, lien=replace(change.lien, position=places[change.lien.registration_number]))
+        placed.append(change)
+    return placed
+
+
+async def _registered(conn: Connection, changes: Iterable[Change]) -> dict[str, Position]:
+    numbers = {change.lien.registration_number for change in changes if change.lien is not None and change.kind != _REGISTERED}
+    if not numbers:
+        return {}
+    rows = await conn.fetch(
+        "SELECT registration_number, registered_block, registered_tx_index, registered_change_index FROM lien_versions "
+        "WHERE registration_number = ANY($1) AND superseded_block IS NULL",
+        list(numbers),
+    )
+    return {row["registration_number"]: registered_at(row) for row in rows}
 
 
 async def _store_liens(conn: Connection, changes: Iterable[Change]) -> None:

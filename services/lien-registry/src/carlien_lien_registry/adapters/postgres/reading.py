@@ -78,9 +78,14 @@ class PostgresReader:
 
     async def changes_of(self, tx_id: str) -> tuple[Change, ...]:
         """Return what a projected transaction changed, in order."""
-        liens = await self._pool.fetch(f"SELECT {_LIEN} FROM lien_versions WHERE tx_id = $1", tx_id)  # noqa: S608 - constants
-        titles = await self._pool.fetch(f"SELECT {_TITLE} FROM title_versions WHERE tx_id = $1", tx_id)  # noqa: S608 - constants
-        changes = [*map(lien_change, liens), *map(title_change, titles)]
+        changes = [
+            lien_change(row)
+            for row in await self._pool.fetch(f"SELECT {_LIEN} FROM lien_versions WHERE tx_id = $1", tx_id)  # noqa: S608 - constants
+        ]
+        if not changes:
+            # No transaction changes both.
+            rows = await self._pool.fetch(f"SELECT {_TITLE} FROM title_versions WHERE tx_id = $1", tx_id)  # noqa: S608 - constants
+            changes = [title_change(row) for row in rows]
         return tuple(sorted(changes, key=lambda change: change.position))
 
     async def search(self, subject: SearchSubject, as_of: dt.datetime | None) -> Found:

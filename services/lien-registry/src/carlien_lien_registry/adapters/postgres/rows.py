@@ -1,12 +1,13 @@
 """Rows of the read model to domain records and back."""
 
+import json
 from typing import Final
 
 import asyncpg
 
-from carlien_common.domain.money import Money
+from carlien_lien_registry.adapters.records import lien_from_record, lien_to_record, title_from_record, title_to_record
 from carlien_lien_registry.domain.changes import Change
-from carlien_lien_registry.domain.liens import Lien, LienClass, Position, Title
+from carlien_lien_registry.domain.liens import Lien, Position, Title
 from carlien_lien_registry.domain.search_key import search_key
 
 LIEN_COLUMNS: Final = (
@@ -20,23 +21,14 @@ LIEN_COLUMNS: Final = (
     "changed_at",
     "vin",
     "search_key",
-    "lien_class",
-    "discharged",
-    "amount",
-    "currency_code",
+    "debtor_hash",
     "secured_party_msp_id",
-    "registered_at",
-    "registered_tx_id",
+    "discharged",
+    "expires_at",
     "registered_block",
     "registered_tx_index",
     "registered_change_index",
-    "expires_at",
-    "first_rank",
-    "delivery_date",
-    "details_hash",
-    "debtor_hash",
-    "discharge_reason",
-    "discharged_at",
+    "record",
 )
 TITLE_COLUMNS: Final = (
     "vin",
@@ -47,10 +39,7 @@ TITLE_COLUMNS: Final = (
     "change",
     "tx_id",
     "changed_at",
-    "holder_msp_id",
-    "holder_hash",
-    "registration_certificate_number",
-    "issued_at",
+    "record",
 )
 
 
@@ -68,23 +57,14 @@ def lien_row(change: Change, lien: Lien, superseded_block: int | None) -> tuple[
         change.changed_at,
         lien.vin,
         search_key(lien.vin),
-        lien.lien_class.value,
-        lien.discharged,
-        lien.secured_amount.amount,
-        lien.secured_amount.currency,
+        lien.debtor_hash,
         lien.secured_party_msp_id,
-        lien.registered_at,
-        lien.tx_id,
+        lien.discharged,
+        lien.expires_at,
         registered.block_number,
         registered.tx_index,
         registered.change_index,
-        lien.expires_at,
-        lien.first_rank,
-        lien.delivery_date,
-        lien.details_hash,
-        lien.debtor_hash,
-        lien.discharge_reason,
-        lien.discharged_at,
+        json.dumps(lien_to_record(lien), separators=(",", ":")),
     )
 
 
@@ -100,46 +80,23 @@ def title_row(change: Change, title: Title, superseded_block: int | None) -> tup
         change.kind,
         change.tx_id,
         change.changed_at,
-        title.holder_msp_id,
-        title.holder_hash,
-        title.registration_certificate_number,
-        title.issued_at,
+        json.dumps(title_to_record(title), separators=(",", ":")),
     )
+
+
+def registered_at(row: asyncpg.Record) -> Position:
+    """The place of the registering transaction."""
+    return Position(row["registered_block"], row["registered_tx_index"], row["registered_change_index"])
 
 
 def lien_of(row: asyncpg.Record) -> Lien:
     """The registration in a row of lien_versions."""
-    return Lien(
-        registration_number=row["registration_number"],
-        vin=row["vin"],
-        lien_class=LienClass(row["lien_class"]),
-        discharged=row["discharged"],
-        secured_amount=Money(row["amount"], row["currency_code"]).quantized(),
-        secured_party_msp_id=row["secured_party_msp_id"],
-        registered_at=row["registered_at"],
-        tx_id=row["registered_tx_id"],
-        position=Position(row["registered_block"], row["registered_tx_index"], row["registered_change_index"]),
-        expires_at=row["expires_at"],
-        first_rank=row["first_rank"],
-        delivery_date=row["delivery_date"],
-        details_hash=row["details_hash"],
-        debtor_hash=row["debtor_hash"],
-        discharge_reason=row["discharge_reason"],
-        discharged_at=row["discharged_at"],
-    )
+    return lien_from_record(json.loads(row["record"]), registered_at(row))
 
 
 def title_of(row: asyncpg.Record) -> Title:
     """The title in a row of title_versions."""
-    return Title(
-        vin=row["vin"],
-        holder_msp_id=row["holder_msp_id"],
-        holder_hash=row["holder_hash"],
-        registration_certificate_number=row["registration_certificate_number"],
-        issued_at=row["issued_at"],
-        tx_id=row["tx_id"],
-        block_number=row["block_number"],
-    )
+    return title_from_record(json.loads(row["record"]), row["tx_id"], row["block_number"])
 
 
 def lien_change(row: asyncpg.Record) -> Change:

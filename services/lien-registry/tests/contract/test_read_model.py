@@ -1,0 +1,206 @@
+"""The read model on a real PostgreSQL, fed with blocks of ours."""
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncIterator, Callable
+
+import asyncpg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from registry_builders import VIN, at, block, discharged, issued, registered
+
+from carlien.lien.v1 import events_pb2
+from carlien_common.domain.errors import precondition
+from carlien_common.postgres import Pool, migrate
+from carlien_lien_registry.adapters.postgres.certificates import PostgresCertificates
+from carlien_lien_registry.adapters.postgres.details import PostgresDetails
+from carlien_lien_registry.adapters.postgres.projection import PostgresProjection
+from carlien_lien_registry.adapters.postgres.reading import PostgresReader
+from carlien_lien_registry.adapters.postgres.writes import PostgresWrites
+from carlien_lien_registry.service.ports import Endorsed, LedgerCall, LedgerForked, SearchSubject, WriteRequest, WriteState
+from carlien_lien_registry.wire import event_to_proto
+
+
+@pytest.fixture(scope="module")
+async def pool(make_database: Callable[[], str]) -> AsyncIterator[Pool]:
+    dsn = make_database()
+    await migrate(dsn, "carlien_lien_registry")
+    async with asyncpg.create_pool(dsn, min_size=1, max_size=4, server_settings={"timezone": "UTC"}) as made:
+        yield made
+
+
+@pytest.fixture
+async def projection(pool: Pool) -> PostgresProjection:
+    await pool.execute("TRUNCATE lien_versions, title_versions, outbox, ledger_writes, private_details, certificates")
+    await pool.execute("UPDATE ledger_checkpoint SET block_number = -1, block_hash = '', events_block = -1")
+    return PostgresProjection(pool, event_to_proto, "/org1/lien-registry")
+
+
+async def test_a_block_s_changes_are_there_with_their_events_and_checkpoint(pool: Pool, projection: PostgresProjection) -> None:
+    first = registered("L1", 1)
+    await projection.apply([block(0, issued(VIN, 0)), block(1, first)])
+    reader = PostgresReader(pool)
+    assert await reader.lien("L1") == first.lien
+    assert await reader.title(VIN) == issued(VIN, 0).title
+    assert await reader.changes_of(first.tx_id) == (first,)
+    assert (await projection.checkpoint()).block_number == 1
+    rows = await pool.fetch("SELECT ce_id, key, value, ce_type FROM outbox ORDER BY id")
+    assert [row["ce_id"] for row in rows] == [f"{issued(VIN, 0).tx_id}/0", f"{first.tx_id}/0"]
+    assert {row["key"] for row in rows} == {VIN}
+    event = events_pb2.LienEvent.FromString(rows[1]["value"])
+    assert (event.change, event.lien.registration_number, event.block_number) == ("lien.registered", "L1", 1)
+
+
+async def test_applying_a_block_twice_changes_nothing(pool: Pool, projection: PostgresProjection) -> None:
+    blocks = [block(0, registered("L1", 0)), block(1)]
+    await projection.apply(blocks)
+    await projection.apply(blocks)
+    await asyncio.gather(*(projection.apply([block(2, registered("L2", 2))]) for _ in range(4)))
+    assert await pool.fetchval("SELECT count(*) FROM lien_versions") == 2
+    assert await pool.fetchval("SELECT count(*) FROM outbox") == 2
+
+
+async def test_a_block_of_another_chain_is_refused(projection: PostgresProjection) -> None:
+    await projection.apply([block(0)])
+    with pytest.raises(LedgerForked, match="follows"):
+        await projection.apply([block(2)])
+    stranger = block(1)
+    with pytest.raises(LedgerForked, match="doesn't name"):
+        await projection.apply([type(stranger)(1, b"another block", stranger.header_hash, ())])
+
+
+async def test_invalid_transactions_change_nothing(pool: Pool, projection: PostgresProjection) -> None:
+    await projection.apply([block(0, invalid=("f" * 64,))])
+    assert await pool.fetchval("SELECT count(*) FROM lien_versions") == 0
+
+
+async def test_what_was_registered_and_known_at_a_time(pool: Pool, projection: PostgresProjection) -> None:
+    first, second = registered("L1", 1), registered("L2", 3)
+    await projection.apply([block(0), block(1, first), block(2, discharged(first, 2)), block(3, second)])
+    reader = PostgresReader(pool)
+    subject = SearchSubject("vin", VIN)
+
+    async def found(as_of: dt.datetime | None) -> list[tuple[str, bool]]:
+        return [(lien.registration_number, lien.discharged) for lien in (await reader.search(subject, as_of)).liens]
+
+    assert await found(at(0)) == []
+    assert await found(at(1)) == [("L1", False)]
+    assert await found(at(2)) == [("L1", True)]
+    assert await found(None) == [("L1", True), ("L2", False)]
+    assert [change.kind for change in await reader.history("L1")] == ["lien.registered", "lien.discharged"]
+
+
+async def test_searches_by_similar_serial_debtor_and_number(pool: Pool, projection: PostgresProjection) -> None:
+    other_vin, debtor = "LSVAA4182E2184B47", "k1:" + "c" * 64
+    await projection.apply([block(0, registered("L1", 0), registered("L2", 0, 1, vin=other_vin, debtor_hash=debtor))])
+    reader = PostgresReader(pool)
+
+    async def numbers(subject: SearchSubject) -> list[str]:
+        return [lien.registration_number for lien in (await reader.search(subject, None)).liens]
+
+    assert await numbers(SearchSubject("search_key", "184847")) == ["L1", "L2"]
+    assert await numbers(SearchSubject("debtor", ["k2:" + "0" * 64, debtor])) == ["L2"]
+    assert await numbers(SearchSubject("registration_number", "L1")) == ["L1"]
+    assert await numbers(SearchSubject("vin", "LSVAA4182E2184999")) == []
+
+
+async def test_nothing_found_still_says_as_of_which_block(pool: Pool, projection: PostgresProjection) -> None:
+    await projection.apply([block(0), block(1)])
+    found = await PostgresReader(pool).search(SearchSubject("vin", VIN), None)
+    assert (found.liens, found.as_of_block) == ((), 1)
+
+
+async def test_a_rebuild_gives_the_same_read_model_and_emits_nothing_again(pool: Pool, projection: PostgresProjection) -> None:
+    first = registered("L1", 1)
+    blocks = [block(0, issued(VIN, 0)), block(1, first, registered("L2", 1, 1)), block(2, discharged(first, 2))]
+    for one in blocks:
+        await projection.apply([one])
+    before = await pool.fetch("SELECT * FROM lien_versions ORDER BY registration_number, block_number")
+    await projection.reset()
+    await projection.apply(blocks)
+    assert await pool.fetch("SELECT * FROM lien_versions ORDER BY registration_number, block_number") == before
+    assert await pool.fetchval("SELECT count(*) FROM outbox") == 4
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=12), st.lists(st.integers(1, 4), max_size=12))
+async def test_how_blocks_are_batched_does_not_matter(
+    pool: Pool, projection: PostgresProjection, steps: list[tuple[int, bool]], cuts: list[int]
+) -> None:
+    await projection.reset()
+    latest, blocks = {}, []
+    for number, (lien, discharge) in enumerate(steps):
+        name, change = f"L{lien}", None
+        if name not in latest:
+            change = registered(name, number)
+        elif discharge:
+            change = discharged(latest[name], number)
+        if change is not None:
+            latest[name] = change
+        blocks.append(block(number, *([change] if change else [])))
+    rest = list(blocks)
+    for cut in [*cuts, len(blocks)]:
+        batch, rest = rest[:cut], rest[cut:]
+        if batch:
+            await projection.apply(batch)
+    reader = PostgresReader(pool)
+    current = "SELECT count(*) FROM lien_versions WHERE registration_number = $1 AND superseded_block IS NULL"
+    for name, change in latest.items():
+        assert await reader.lien(name) == change.lien
+        assert await pool.fetchval(current, name) == 1
+
+
+# -- writes --------------------------------------------------------------------------------------------------------
+
+
+def _request(key: str, details: bytes | None = None) -> WriteRequest:
+    return WriteRequest("org1", "LienService/RegisterLien", key, b"f" * 32, LedgerCall("RegisterLien", ("{}",)), details)
+
+
+async def test_of_two_processes_with_one_key_one_envelope_wins(pool: Pool, projection: PostgresProjection) -> None:
+    store = PostgresWrites(pool)
+    writes = await asyncio.gather(*(store.begin(_request("k"), Endorsed(f"tx{number}", b"e")) for number in range(4)))
+    assert len({write.endorsed.tx_id for write in writes}) == 1
+    assert len(await store.pending(dt.timedelta(0), 10)) == 1
+    assert await store.pending(dt.timedelta(hours=1), 10) == []
+
+
+async def test_a_write_s_life(pool: Pool, projection: PostgresProjection) -> None:
+    store = PostgresWrites(pool)
+    write = await store.begin(_request("k"), Endorsed("tx1", b"one"))
+    again = await store.replace(write, Endorsed("tx2", b"two"))
+    assert (again.attempt, again.endorsed.tx_id) == (2, "tx2")
+    # Another process still holds the old envelope: it can't put its own in, it learns of the newer one.
+    assert (await store.replace(write, Endorsed("tx3", b"three"))).endorsed.tx_id == "tx2"
+    await store.fail(again, precondition("FIRST_RANK_TAKEN", "taken", registration_number="L1"))
+    failed = await store.reload(again)
+    assert failed.state is WriteState.FAILED
+    assert failed.error is not None
+    assert failed.error.metadata == {"registration_number": "L1"}
+    anew = await store.begin(_request("k"), Endorsed("tx4", b"four"))
+    assert (anew.state, anew.attempt, anew.error) == (WriteState.PENDING, 1, None)
+
+
+async def test_the_projection_marks_a_write_committed_and_its_details_due(pool: Pool, projection: PostgresProjection) -> None:
+    change = registered("L1", 0)
+    store, details = PostgresWrites(pool), PostgresDetails(pool)
+    write = await store.begin(_request("k", b"private"), Endorsed(change.tx_id, b"e"))
+    assert await details.due(5) == []
+    await projection.apply([block(0, change)])
+    committed = await store.reload(write)
+    assert (committed.state, committed.block_number) == (WriteState.COMMITTED, 0)
+    due = await details.due(5)
+    assert [(one.registration_number, one.details) for one in due] == [("L1", b"private")]
+    assert await details.due(5) == [], "another replica would send them a second time"
+    await details.done(due[0].write_id)
+    assert await details.count() == 0
+
+
+async def test_certificate_numbers_are_never_given_twice(pool: Pool, projection: PostgresProjection) -> None:
+    stores = [PostgresCertificates(pool, "org1") for _ in range(3)]
+    numbers = await asyncio.gather(*(store.next_number() for store in stores for _ in range(150)))
+    assert len(set(numbers)) == 450
+    await stores[0].put(numbers[0], at(0), b"signed")
+    assert await stores[1].get(numbers[0]) == b"signed"
+    assert await stores[1].get("ORG1-999999999999") is None

@@ -46,7 +46,7 @@ lock: setup ## Resolve the Python dependencies anew into requirements/
 ##@ One loan, end to end
 .PHONY: demo
 demo: up ## Start everything and run one loan from VIN search to discharge; leaves the stack up
-	@source .local/env && PYTHONPATH=integration-tests .venv/bin/python -m loan_scenario.story --report .local/demo-report.json
+	@source .local/env && PYTHONPATH=integration-tests .venv/bin/python -m loan_scenario.story --report .local/demo-report.json --data-source "$$CARLIEN_MODEL_SOURCE"
 
 ##@ Checks and tests
 .PHONY: check test test-faults test-chart bench

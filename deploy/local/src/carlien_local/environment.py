@@ -27,6 +27,7 @@ def variables(layout: Layout) -> dict[str, str]:
         "KAFKA_CLASSPATH": kafka.classpath(layout),
         # Kafka's own console consumer: eval "$KAFKA_CONSOLE_CONSUMER --bootstrap-server ... --topic ...".
         "KAFKA_CONSOLE_CONSUMER": shlex.join(["java", "-cp", f"{layout.kafka_libs}/*", "org.apache.kafka.tools.consumer.ConsoleConsumer"]),
+        "CARLIEN_MODEL_SOURCE": model.source(layout).description,
         "POSTGRES_ADMIN_DSN": postgres.dsn(layout, postgres.SUPERUSER),
         "PROMETHEUS_URL": f"http://{layout.address('prometheus')}",
         "CARLIEN_PKI": str(layout.pki),

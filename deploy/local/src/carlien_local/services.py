@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from carlien_local import chaincode, fabric, postgres
+from carlien_local import chaincode, fabric, model, postgres
 from carlien_local.graph import Step
 from carlien_local.layout import Layout, digest
 from carlien_local.processes import ProcessSpec
@@ -38,7 +38,7 @@ class Service:
 
 
 def _models(layout: Layout) -> dict[str, str]:
-    return {"MODEL_DIR": str(layout.state / "models" / "valuation")}
+    return {"MODEL_DIR": str(model.folder(layout))}
 
 
 def _devices(layout: Layout) -> dict[str, str]:
@@ -80,7 +80,7 @@ def _ledger(org_name: str) -> Callable[[Layout], dict[str, str]]:
 
 BASE = ("certificates", "postgres", "kafka")
 SERVICES = (
-    Service("valuation", "valuation", "org1", "valuation", BASE, _models),
+    Service("valuation", "valuation", "org1", "valuation", (*BASE, "model"), _models),
     Service("telematics", "telematics", "org1", "telematics", BASE, _devices, ("gb32960", "jt808")),
     Service("lien-registry", "lien-registry", "org1", "lien_registry", (*BASE, "chaincode"), _ledger("org1")),
     Service("lien-registry-org2", "lien-registry", "org2", "lien_registry_org2", (*BASE, "chaincode"), _ledger("org2")),
@@ -89,8 +89,9 @@ SERVICES = (
 
 
 def steps(starter: Starter) -> list[Step]:
-    """One step per service: migrate its database, then have it running and ready."""
-    return [Step(service.name, _action(starter, service), service.after) for service in SERVICES]
+    """The model, then one step per service: migrate its database, then have it running and ready."""
+    trained = Step("model", lambda: model.up(starter))
+    return [trained, *(Step(service.name, _action(starter, service), service.after) for service in SERVICES)]
 
 
 def _action(starter: Starter, service: Service) -> Callable[[], bool]:

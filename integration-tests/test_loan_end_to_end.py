@@ -2,7 +2,6 @@
 
 import os
 import random
-import shlex
 import subprocess
 from collections.abc import AsyncIterator
 
@@ -50,7 +49,7 @@ def test_events_say_what_happened_in_order(loan: Loan) -> None:
 
 def test_kafkas_own_console_consumer_reads_them(loan: Loan) -> None:
     command = [
-        *shlex.split(os.environ["KAFKA_CONSOLE_CONSUMER"]),
+        *("java", "-cp", os.environ["KAFKA_CLASSPATH"], "org.apache.kafka.tools.consumer.ConsoleConsumer"),
         *("--bootstrap-server", loan.stack.kafka, "--topic", "carlien.lien.event.v1", "--from-beginning", "--timeout-ms", "8000"),
         *("--property", "print.key=true", "--property", "print.headers=true"),
     ]

@@ -52,6 +52,11 @@ def test_a_failure_takes_along_only_what_depends_on_it() -> None:
     assert outcomes["other"].error is None
 
 
+def test_the_last_step_may_fail_with_others_behind_it() -> None:
+    outcomes = run(Step("child", lambda: True, ("bad",)), Step("bad", failing), Step("grandchild", lambda: True, ("child",)))
+    assert set(outcomes) == {"bad"}
+
+
 def test_an_interrupt_cancels_the_running_steps_before_it_is_raised() -> None:
     cancelled = threading.Event()
 

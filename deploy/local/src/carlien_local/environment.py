@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 
-from carlien_local import chaincode, fabric, kafka, postgres
+from carlien_local import chaincode, fabric, kafka, model, postgres
 from carlien_local.layout import Layout
 
 SERVICE_ADDRESSES = {
@@ -25,8 +25,6 @@ def variables(layout: Layout) -> dict[str, str]:
         "KAFKA_BOOTSTRAP": layout.address("kafka"),
         # `java -cp "$KAFKA_CLASSPATH" org.apache.kafka.tools.…` runs Kafka's own console tools.
         "KAFKA_CLASSPATH": kafka.classpath(layout),
-        # Kafka's own console consumer: eval "$KAFKA_CONSOLE_CONSUMER --bootstrap-server ... --topic ...".
-        "KAFKA_CONSOLE_CONSUMER": shlex.join(["java", "-cp", f"{layout.kafka_libs}/*", "org.apache.kafka.tools.consumer.ConsoleConsumer"]),
         "CARLIEN_MODEL_SOURCE": model.source(layout).description,
         "POSTGRES_ADMIN_DSN": postgres.dsn(layout, postgres.SUPERUSER),
         "PROMETHEUS_URL": f"http://{layout.address('prometheus')}",

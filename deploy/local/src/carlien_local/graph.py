@@ -59,7 +59,7 @@ def run(
                     elif succeeded.issuperset(step.after):
                         running[pool.submit(_run, pending.pop(step.name))] = step.name
                 if not running:
-                    if pending.keys() == possible - succeeded:
+                    if pending and pending.keys() == possible - succeeded:
                         raise ValueError(f"these steps wait for each other: {sorted(pending)}")
                     continue
                 finished, _ = wait(running, timeout=TELL_EVERY_S, return_when=FIRST_COMPLETED)

@@ -1,5 +1,6 @@
 """Puts telematics together: the only module that picks adapters."""
 
+import gc
 from datetime import timedelta
 
 from carlien.telematics.v1 import (
@@ -56,6 +57,9 @@ def registrations(pool: Pool) -> list[Registration]:
 async def serve(settings: TelematicsSettings) -> None:
     """Runs until a signal or the death of a part."""
     components = set(settings.components.split(","))
+    # A batch makes some hundred thousand short-lived objects without cycles: collecting them every 700 costs a third of its time.
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
     async with Application(settings, "telematics") as app:
         pool = await app.enter(postgres.pool(settings, "telematics"))
         await postgres.verify_schema(pool, PACKAGE)

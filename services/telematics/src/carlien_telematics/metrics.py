@@ -1,6 +1,6 @@
 """Every metric of telematics. Labels are bounded sets; none carries a VIN, a device or a place."""
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge
 
 from carlien_telematics.codecs.errors import Reason
 from carlien_telematics.codecs.gb32960 import Command
@@ -25,7 +25,6 @@ UNDECODED = Counter("carlien_telematics_consumer_undecoded_total", "Records with
 CLOCK_AHEAD = Counter(
     "carlien_telematics_consumer_clock_ahead_total", "Records whose device time lies in the future; stored, but not as state."
 )
-BATCH_SECONDS = Histogram("carlien_telematics_consumer_batch_seconds", "Time to decode and store one batch.")
 DELETED_CARS = Counter("carlien_telematics_deleted_cars_total", "Cars whose data were deleted after a revocation.")
 TRACK_READS = Counter("carlien_telematics_track_reads_total", "Audited reads of a track, by rpc.", ["rpc"])
 DEVICES = Gauge("carlien_telematics_devices", "Registered devices, by state.", ["state"])

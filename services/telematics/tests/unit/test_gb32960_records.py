@@ -1,5 +1,6 @@
 """Golden vectors and round trips of the GB/T 32960 codec."""
 
+from array import array
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -106,6 +107,15 @@ UNITS: dict[Version, dict[str, st.SearchStrategy[Any]]] = {
 }
 
 
+def plain(value: Any) -> Any:
+    """The same with tuples for arrays."""
+    if isinstance(value, dict):
+        return {name: plain(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [plain(inner) for inner in value]
+    return tuple(value) if isinstance(value, array) else value
+
+
 @st.composite
 def records(draw: st.DrawFn) -> tuple[Version, datetime, dict[str, Any]]:
     version = draw(st.sampled_from(Version))
@@ -121,7 +131,7 @@ def test_every_unit_of_both_editions_has_a_round_trip() -> None:
 def test_a_record_survives_encoding_and_decoding(record: tuple[Version, datetime, dict[str, Any]]) -> None:
     version, at, units = record
     decoded = gb32960.decode_record(version, gb32960.encode_record(version, at, units))
-    assert (decoded.device_time, decoded.units, decoded.undecoded) == (at, units, "")
+    assert (decoded.device_time, plain(decoded.units), decoded.undecoded) == (at, units, "")
 
 
 @given(records(), st.data())

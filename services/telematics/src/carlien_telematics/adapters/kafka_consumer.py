@@ -8,7 +8,7 @@ from carlien_common.kafka import Poison, Record
 from carlien_common.postgres import Connection
 from carlien_telematics.adapters.postgres_records import Partitions, PostgresRecordStore
 from carlien_telematics.codecs.errors import FrameError
-from carlien_telematics.metrics import DROPPED, DUPLICATES, STORED
+from carlien_telematics.metrics import CLOCK_AHEAD, DROPPED, DUPLICATES, STORED, UNDECODED
 from carlien_telematics.service.recording import ReceivedFrame, record_batch
 
 _KNOWN_PROTOCOLS = frozenset({"GB32960_2016", "GB32960_2025"})
@@ -30,6 +30,9 @@ class FrameRecorder:
         STORED.inc(result.stored)
         DUPLICATES.inc(result.duplicates)
         DROPPED.labels("CONSENT_REVOKED").inc(result.without_consent)
+        CLOCK_AHEAD.inc(result.clock_ahead)
+        for reason, count in result.undecoded.items():
+            UNDECODED.labels(reason).inc(count)
 
 
 def _received(record: Record) -> ReceivedFrame:

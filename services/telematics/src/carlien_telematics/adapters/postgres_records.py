@@ -4,12 +4,29 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import orjson
+
 from carlien_common.postgres import Connection
+from carlien_telematics.adapters.binary_copy import (
+    HEADER,
+    NULL,
+    TRAILER,
+    binary,
+    boolean,
+    columns,
+    float4,
+    float8,
+    integers,
+    jsonb,
+    optional_text,
+    text,
+    timestamp,
+)
+from carlien_telematics.codecs.gb32960.units import Numbers
 from carlien_telematics.domain.records import StateChange, StoredRecord
 
 _COLUMNS = (
@@ -73,7 +90,6 @@ FROM {_NEWEST}
 WHERE old.vin = n.vin AND n.device_time > old.device_time
 """
 
-_JSON = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 _KEPT_DAYS = 400
 """Days back and two ahead get a partition of their own; a device time outside goes to the history partition."""
 
@@ -94,7 +110,7 @@ class PostgresRecordStore:
         connection = self._connection
         await self._partitions.ensure(connection, {record.device_time.date() for record in records})
         await connection.execute(_STAGING)
-        await connection.copy_records_to_table("staging", records=map(_row, records), columns=_COLUMNS)
+        await connection.copy_to_table("staging", source=_stream(records), columns=_COLUMNS, format="binary")
         stored = int((await connection.execute(_INSERT_FRAMES)).rsplit(" ", 1)[1])
         await connection.execute(_INSERT_POSITIONS)
         # sorted: two consumers that meet in a rebalance lock rows in the same order
@@ -103,6 +119,10 @@ class PostgresRecordStore:
             await connection.execute(_INSERT_STATES, *columns)
             await connection.execute(_UPDATE_STATES, *columns)
         return stored
+
+
+async def _stream(records: Sequence[StoredRecord]) -> AsyncIterator[bytes]:
+    yield HEADER + b"".join(map(_row, records)) + TRAILER
 
 
 class Partitions:
@@ -120,51 +140,62 @@ class Partitions:
             self._known.add(day)
 
 
-def _arrays_apart(units: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[int | None] | None, list[int | None] | None]:
+def _arrays_apart(units: Mapping[str, Any]) -> tuple[Mapping[str, Any], Numbers | None, Numbers | None]:
     """Units with counts in the place of the long arrays, and those arrays, all packs in a row."""
     if "cell_voltages" not in units and "probe_temperatures" not in units:
         return units, None, None
     apart = dict(units)
-    cells: list[int | None] = []
-    probes: list[int | None] = []
+    cells: list[Numbers] = []
+    probes: list[Numbers] = []
     if "cell_voltages" in units:
         apart["cell_voltages"] = packs = []
         for pack in units["cell_voltages"]:
-            values = pack["cell_millivolts"]
-            cells += values
+            cells.append(pack["cell_millivolts"])
             # 2025 sends whole packs and so names no first cell
-            packs.append({"first_cell": 1, **pack, "cells": len(values)})
+            packs.append({"first_cell": 1, **pack, "cells": len(cells[-1])})
             del packs[-1]["cell_millivolts"]
     if "probe_temperatures" in units:
         apart["probe_temperatures"] = packs = []
         for pack in units["probe_temperatures"]:
-            probes += pack["probe_celsius"]
-            packs.append({"pack": pack["pack"], "probes": len(pack["probe_celsius"])})
-    return apart, cells or None, probes or None
+            probes.append(pack["probe_celsius"])
+            packs.append({"pack": pack["pack"], "probes": len(probes[-1])})
+    return apart, _joined(cells), _joined(probes)
 
 
-def _row(record: StoredRecord) -> tuple[Any, ...]:
+def _joined(parts: Sequence[Numbers]) -> Numbers | None:
+    if len(parts) < 2:
+        return parts[0] if parts and parts[0] else None
+    return [number for part in parts for number in part]
+
+
+_ROW = columns(len(_COLUMNS))
+
+
+def _row(record: StoredRecord) -> bytes:
     vehicle = record.units.get("vehicle") or {}
     position = record.position
     units, cells, probes = _arrays_apart(record.units)
-    return (
-        record.vin,
-        record.device_time,
-        record.device_id,
-        record.digest,
-        record.source_protocol,
-        record.reissued,
-        record.received_at,
-        _JSON.encode(units),
-        cells,
-        probes,
-        json.dumps(record.missing) if record.missing else None,
-        record.undecoded or None,
-        record.undecoded_reason,
-        position.latitude if position else None,
-        position.longitude if position else None,
-        vehicle.get("speed_kmh"),
-        vehicle.get("odometer_km"),
+    return b"".join(
+        (
+            _ROW,
+            text(record.vin),
+            timestamp(record.device_time),
+            text(record.device_id),
+            binary(record.digest),
+            text(record.source_protocol),
+            boolean(record.reissued),
+            timestamp(record.received_at),
+            jsonb(orjson.dumps(units, default=list)),
+            integers(cells, 23),
+            integers(probes, 21),
+            jsonb(orjson.dumps(record.missing)) if record.missing else NULL,
+            binary(record.undecoded) if record.undecoded else NULL,
+            optional_text(record.undecoded_reason),
+            float8(position.latitude if position else None),
+            float8(position.longitude if position else None),
+            float4(vehicle.get("speed_kmh")),
+            float8(vehicle.get("odometer_km")),
+        )
     )
 
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TextIO
@@ -171,6 +172,8 @@ _DECODERS: dict[str, Callable[[str], Answer]] = {"gb32960": decode_gb32960, "jt8
 
 
 def _plain(value: object) -> Any:
+    if isinstance(value, array):
+        return value.tolist()
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     raise TypeError(type(value).__name__)

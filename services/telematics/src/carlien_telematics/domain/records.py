@@ -17,7 +17,7 @@ class Position:
     longitude: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StoredRecord:
     """One record of a device. `digest` is SHA-256 of its data units; with device and device time it is the record's key."""
 
@@ -59,11 +59,16 @@ class StateChange:
 _IGNITION = {"STARTED": True, "OFF": False}
 
 
+def is_clock_ahead(record: StoredRecord) -> bool:
+    """Whether the device's clock ran ahead by more than is tolerated."""
+    return record.device_time > record.received_at + CLOCK_TOLERANCE
+
+
 def state_changes(records: Iterable[StoredRecord]) -> list[StateChange]:
     """One change per car: its records in device time, later over earlier. A record from the future is left out."""
     changes: dict[str, StateChange] = {}
     for record in sorted(records, key=lambda record: record.device_time):
-        if record.device_time > record.received_at + CLOCK_TOLERANCE:
+        if is_clock_ahead(record):
             continue
         before = changes.get(record.vin)
         changes[record.vin] = _apply(before, record)

@@ -138,6 +138,7 @@ class Gateway:
         while True:
             await asyncio.sleep(1.0)
             self.now = time.monotonic()
+            self.metrics.in_flight.set(self._publisher.in_flight)
             for connection in list(self._connections):
                 reason = connection.tick(self.now)
                 if reason is not None:

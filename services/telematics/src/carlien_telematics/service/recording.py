@@ -1,5 +1,6 @@
 """From a frame on the topic to records that can be stored."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +9,7 @@ from typing import Any, Protocol
 from carlien_telematics.codecs import gb32960
 from carlien_telematics.codecs.digest import data_digest
 from carlien_telematics.codecs.gb32960 import Command
-from carlien_telematics.domain.records import Position, StateChange, StoredRecord, state_changes
+from carlien_telematics.domain.records import Position, StateChange, StoredRecord, is_clock_ahead, state_changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,10 @@ class StoreResult:
     stored: int
     duplicates: int
     without_consent: int
+    clock_ahead: int
+    """Stored, but too far in the future to be a state."""
+    undecoded: Counter[str]
+    """Stored with bytes that could not be read, by reason."""
 
 
 class RecordStore(Protocol):
@@ -85,4 +90,6 @@ async def record_batch(frames: Sequence[ReceivedFrame], store: RecordStore) -> S
     unique = list(records.values())
     stored = await store.store(unique, state_changes(unique)) if unique else 0
     without_consent = sum(frame.vin not in consented for frame in frames)
-    return StoreResult(stored, len(frames) - without_consent - stored, without_consent)
+    clock_ahead = sum(is_clock_ahead(record) for record in unique)
+    undecoded = Counter(record.undecoded_reason for record in unique if record.undecoded_reason)
+    return StoreResult(stored, len(frames) - without_consent - stored, without_consent, clock_ahead, undecoded)

@@ -4,9 +4,9 @@ A decoder is `(data, offset, missing) -> (value, next offset)` and lets IndexErr
 unit is cut short: the caller knows where the unit began. An encoder is its inverse on the value, without the type byte.
 """
 
-import struct
+import sys
+from array import array
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from carlien_telematics.codecs.gb32960 import tables
@@ -14,6 +14,10 @@ from carlien_telematics.codecs.gb32960.layout import Layout, Missing, Values, se
 
 Decoder = Callable[[bytes, int, Missing], tuple[Any, int]]
 Encoder = Callable[[Any], bytes]
+Numbers = Sequence[int | None]
+"""An `array` where every value is there, as nearly always, else a tuple with None in the gaps."""
+
+_LITTLE_ENDIAN = sys.byteorder == "little"
 
 
 class Unit(NamedTuple):
@@ -28,26 +32,20 @@ class Unit(NamedTuple):
 _CELSIUS: tuple[int | None, ...] = (*(raw - 40 for raw in range(0xFE)), None, None)
 
 
-@lru_cache(maxsize=512)
-def _words(count: int) -> struct.Struct:
-    return struct.Struct(f">{count}H")
-
-
-@lru_cache(maxsize=512)
-def _signed(count: int) -> struct.Struct:
-    return struct.Struct(f"{count}b")
-
-
 def _need(data: bytes, end: int) -> None:
     """Slices are silently short; a unit must not be."""
     if end > len(data):
         raise IndexError("unit cut short")
 
 
-def _millivolts(data: bytes, offset: int, count: int, name: str, missing: Missing) -> tuple[int | None, ...]:
-    words: tuple[int, ...] = _words(count).unpack_from(data, offset)
+def _millivolts(data: bytes, offset: int, count: int, name: str, missing: Missing) -> Numbers:
+    end = offset + 2 * count
+    _need(data, end)
+    words = array("H", data[offset:end])
+    if _LITTLE_ENDIAN:
+        words.byteswap()
     # most frames hold no 0xFF byte at all, and looking for one is far cheaper than looking at each word
-    if data.find(b"\xff", offset, offset + 2 * count) < 0 or max(words) < 0xFFFE:
+    if data.find(b"\xff", offset, end) < 0 or max(words) < 0xFFFE:
         return words
     for place, word in enumerate(words):
         if word >= 0xFFFE:
@@ -57,15 +55,15 @@ def _millivolts(data: bytes, offset: int, count: int, name: str, missing: Missin
 
 _SHIFTED = bytes((raw - 40) % 256 for raw in range(256))
 _HOTTEST_SHIFTED = 40 + 127
-"""Up to this raw value a temperature fits a signed byte, and a whole pack is read in two calls."""
+"""Up to this raw value a temperature fits a signed byte, and a whole pack is read in one call."""
 
 
-def _celsius(data: bytes, offset: int, count: int, name: str, missing: Missing) -> tuple[int | None, ...]:
+def _celsius(data: bytes, offset: int, count: int, name: str, missing: Missing) -> Numbers:
     end = offset + count
     _need(data, end)
     raw = data[offset:end]
     if not raw or max(raw) <= _HOTTEST_SHIFTED:
-        return _signed(count).unpack(raw.translate(_SHIFTED))
+        return array("b", raw.translate(_SHIFTED))
     for place, byte in enumerate(raw):
         if byte >= 0xFE:
             missing[f"{name}.{place}"] = sentinel(byte, "B") or ""

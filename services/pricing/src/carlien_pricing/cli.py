@@ -11,7 +11,7 @@ from importlib import import_module
 
 from carlien_common.domain.errors import DomainError, ErrorKind
 
-COMMANDS: tuple[str, ...] = ("train", "evaluate")
+COMMANDS: tuple[str, ...] = ("train", "evaluate", "replay")
 OK, NEGATIVE, USAGE, UNAVAILABLE = 0, 1, 2, 3
 
 
@@ -40,3 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return UNAVAILABLE if error.kind is ErrorKind.UNAVAILABLE else USAGE
     except KeyboardInterrupt:
         return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

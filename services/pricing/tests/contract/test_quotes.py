@@ -1,9 +1,12 @@
 import asyncio
+import os
+import sys
 import uuid
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import grpc
 import pytest
 from google.rpc import error_details_pb2
@@ -230,3 +233,35 @@ class TestRules:
 
 async def _quote(service: Service, **changes: Any) -> quote_pb2.Quote:
     return (await service.pricing.Quote(quote_request(**changes))).quote
+
+
+class TestReplay:
+    async def test_bit_for_bit(self, service: Service, database: str, capsys: pytest.CaptureFixture[str]) -> None:
+        offered = await _quote(service, with_counteroffers=True)
+        declined = await _quote(service, amount=money(95_000))
+        for quote in (offered, declined):
+            assert await _replay(database, quote.quote_id) == 0
+        connection = await asyncpg.connect(database)
+        try:
+            await connection.execute(
+                "UPDATE quotes SET result = replace(result, '\"hurdle\":0.15', '\"hurdle\":0.16') WHERE quote_id = $1", offered.quote_id
+            )
+            await connection.execute(
+                "UPDATE quotes SET inputs = replace(inputs, '95000.00', '94000.00') WHERE quote_id = $1", declined.quote_id
+            )
+        finally:
+            await connection.close()
+        assert await _replay(database, offered.quote_id) == 1
+        assert await _replay(database, declined.quote_id) == 1
+        assert "inputs differ" in capsys.readouterr().err
+        assert await _replay(database, "none") == 2
+
+
+async def _replay(dsn: str, quote_id: str) -> int:
+    environment = {**os.environ, "CARLIEN_POSTGRES_DSN": dsn}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "carlien_pricing.cli", "replay", quote_id, env=environment, stderr=asyncio.subprocess.PIPE
+    )
+    _, errors = await process.communicate()
+    sys.stderr.write(errors.decode())
+    return process.returncode or 0

@@ -2,11 +2,15 @@
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from carlien_pricing.domain.quote import QuoteInputs
+from carlien_pricing.adapters.policies import parse_bundle
+from carlien_pricing.domain.counteroffers import Counteroffer
+from carlien_pricing.domain.products import PolicyBundle
+from carlien_pricing.domain.quote import PricedQuote, QuoteInputs
 
 T = TypeVar("T")
 
@@ -40,3 +44,30 @@ def input_hash(inputs: QuoteInputs, policies_version: str, engine_version: str) 
         digest.update(part.encode())
         digest.update(b"\0")
     return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResult:
+    """What a quote's `result` column holds."""
+
+    priced: PricedQuote
+    counteroffers: tuple[Counteroffer, ...]
+
+
+class JsonCodec:
+    """service.replaying.Codec on canonical JSON."""
+
+    def read_inputs(self, text: str) -> QuoteInputs:
+        return from_json(QuoteInputs, text)
+
+    def write_result(self, priced: PricedQuote, offers: tuple[Counteroffer, ...]) -> str:
+        return to_json(StoredResult(priced, offers))
+
+    def has_counteroffers(self, result: str) -> bool:
+        return bool(from_json(StoredResult, result).counteroffers)
+
+    def read_policies(self, files: str) -> PolicyBundle:
+        return parse_bundle(json.loads(files))
+
+    def hash_inputs(self, inputs: QuoteInputs, policies_version: str, engine_version: str) -> str:
+        return input_hash(inputs, policies_version, engine_version)

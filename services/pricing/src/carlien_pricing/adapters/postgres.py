@@ -10,13 +10,13 @@ import asyncpg
 from carlien.pricing.v1 import events_pb2
 from carlien_common import idempotency, outbox
 from carlien_common.postgres import Connection, Pool
-from carlien_pricing.adapters.codec import from_json, to_json
-from carlien_pricing.domain.counteroffers import Counteroffer
-from carlien_pricing.domain.quote import PricedQuote, QuoteInputs
+from carlien_pricing.adapters.codec import StoredResult, from_json, to_json
+from carlien_pricing.domain.quote import QuoteInputs
 from carlien_pricing.domain.watch import Cause, Change, Stage, Watch
 from carlien_pricing.messages import quote_message, watch_message
 from carlien_pricing.metrics import ACCEPTED, DECLINE_REASONS, QUOTES, WATCH_CHANGES
 from carlien_pricing.service.ports import HeldAppraisal, HeldLien, QuoteRecord, QuoteStatus
+from carlien_pricing.service.replaying import StoredQuote
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +26,6 @@ class Outlet:
     source: str
     quote_topic: str
     watch_topic: str
-
-
-@dataclass(frozen=True, slots=True)
-class StoredResult:
-    """What a quote's `result` column holds."""
-
-    priced: PricedQuote
-    counteroffers: tuple[Counteroffer, ...]
 
 
 class PostgresTransaction:
@@ -229,15 +221,18 @@ class PostgresStore:
         """Stores the policy files in use, so that what is priced with them can be computed again."""
         await self._pool.execute("INSERT INTO policy_bundles (version, files) VALUES ($1, $2) ON CONFLICT DO NOTHING", version, files)
 
-    async def bundle(self, version: str) -> str | None:
-        """The files of a bundle."""
-        found: str | None = await self._pool.fetchval("SELECT files FROM policy_bundles WHERE version = $1", version)
-        return found
+    async def stored_quote(self, quote_id: str) -> StoredQuote | None:
+        """Inputs and result exactly as stored, with the policy files in force then, for a replay."""
+        row = await self._pool.fetchrow(
+            """SELECT quote_id, inputs, result, input_hash, engine_version, policies_version, files
+               FROM quotes JOIN policy_bundles ON version = policies_version WHERE quote_id = $1""",
+            quote_id,
+        )
+        return None if row is None else StoredQuote(*row.values())
 
-    async def stored_texts(self, quote_id: str) -> tuple[str, str] | None:
-        """Inputs and result exactly as stored, for a replay."""
-        row = await self._pool.fetchrow("SELECT inputs, result FROM quotes WHERE quote_id = $1", quote_id)
-        return None if row is None else (row["inputs"], row["result"])
+    async def newest_quotes(self, limit: int) -> list[str]:
+        """Identifiers, newest first."""
+        return [row["quote_id"] for row in await self._pool.fetch("SELECT quote_id FROM quotes ORDER BY quoted_at DESC LIMIT $1", limit)]
 
     async def count_watches(self, set_stage: Callable[[str, int], None], set_heat: Callable[[str, int, int], None]) -> None:
         """Sums for the metrics: loans by stage, and open loans by LTV band and tier."""

@@ -17,6 +17,8 @@ from carlien_common.domain.errors import invalid
 
 _MISSING = ["", "NA", "N/A", "NaN", "nan", "null", "None"]
 _MIN_ROWS = 200
+_MAX_CODES = 50
+_FEW_CODES = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,7 @@ def _codes(series: pd.Series) -> tuple[npt.NDArray[np.float64], dict[str, float]
 
 
 def _all_columns(table: pd.DataFrame, mapping: dict[str, Any], missing: set[str], decimal: str) -> dict[str, Any]:
-    """Every column but the target and the excluded ones; a category where fewer than half of the cells are numbers."""
+    """Every column but the target and the excluded ones; a category where its cells are not numbers or look like codes."""
     out = {str(mapping["fields"]["default"]["column"]), *map(str, mapping.get("exclude", []))}
     found: dict[str, Any] = {}
     for position, column in enumerate(table.columns):
@@ -176,9 +178,15 @@ def _all_columns(table: pd.DataFrame, mapping: dict[str, Any], missing: set[str]
         filled = series[series != ""]
         if filled.empty or filled.nunique() < 2:
             continue
-        numeric = np.isfinite(_numbers(filled, decimal)).mean() >= 0.5
-        if not numeric and filled.nunique() > 50:
+        values = _numbers(filled, decimal)
+        numeric = np.isfinite(values).mean() >= 0.5
+        distinct = filled.nunique()
+        if not numeric and distinct > _MAX_CODES:
             continue
+        # A handful of small whole numbers without gaps are codes more often than quantities, and taking quantities for codes
+        # costs nothing at this size.
+        if numeric and distinct <= _FEW_CODES and set(values[np.isfinite(values)]) <= set(range(_FEW_CODES + 1)):
+            numeric = False
         name = re.sub(r"[^a-z0-9_]+", "_", str(column).lower()).strip("_") or f"column_{position}"
         found[name] = {"column": position, "kind": "number" if numeric else "category"}
     if not found:

@@ -103,6 +103,7 @@ def test_two_ups_at_once_wait_for_each_other(stack: Stack) -> None:
     assert set(stack.running()) == INFRASTRUCTURE
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("part", ["peer-org2", "chaincode-org1", "orderer", "kafka", "postgres"])
 def test_a_killed_part_comes_back_by_itself(stack: Stack, part: str) -> None:
     pid = int(stack.processes.pid_file(part).read_text())
@@ -111,6 +112,7 @@ def test_a_killed_part_comes_back_by_itself(stack: Stack, part: str) -> None:
     _until(lambda: stack.processes.find(part) not in (None, pid) and accepts(port))
 
 
+@pytest.mark.faults
 def test_up_mends_a_stack_whose_supervisor_died_too(stack: Stack) -> None:
     for part in ("supervisor", "kafka", "peer-org1"):
         stack.processes.stop(part, kill=True)
@@ -153,6 +155,7 @@ def test_a_taken_port_is_named_and_the_rest_comes_up(stack: Stack) -> None:
     assert set(stack.running()) == INFRASTRUCTURE - {"kafka"}
 
 
+@pytest.mark.faults
 def test_an_interrupted_up_ends_soon_and_can_be_repeated(stack: Stack) -> None:
     stack.run("down")
     process = stack.begin("up", "--only", "infra")

@@ -39,15 +39,15 @@ def source_digest(layout: Layout) -> str:
 
 
 def build(starter: Starter) -> Path:
-    """The binary for the present source, from the cache or freshly built."""
+    """The binary for the present source; Go's own build cache makes another one a matter of two seconds."""
     layout = starter.layout
     home = source(layout)
     if not (home / "go.mod").exists():
         raise StackError(f"There is no chaincode in {home}")
-    target = layout.cache / f"chaincode-{source_digest(layout)}" / NAME
+    target = folder(layout) / "chaincode" / f"{NAME}-{source_digest(layout)}"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
-        draft = target.with_suffix(f".{os.getpid()}")
+        draft = target.with_name("new")
         go = shutil.which("go") or "go"
         starter.run(
             "chaincode",
@@ -90,7 +90,11 @@ def up(starter: Starter) -> bool:
     if committed is None or committed[0] != version:
         _deploy(starter, version, (committed[1] if committed else 0) + 1, packages, ids)
     with ThreadPoolExecutor() as pool:
-        return any(list(pool.map(lambda org: _run(starter, org, binary, ids[org.name]), orgs(layout))))
+        started = list(pool.map(lambda org: _run(starter, org, binary, ids[org.name]), orgs(layout)))
+    for old in binary.parent.iterdir():
+        if old != binary:
+            old.unlink()
+    return any(started)
 
 
 def _connection(org: Org) -> dict[str, object]:

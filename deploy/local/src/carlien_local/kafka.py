@@ -65,6 +65,9 @@ share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=1
 # A single consumer per group is the rule here: don't wait for more to join.
 group.initial.rebalance.delay.ms=0
+# A killed broker may register again only when its last session has expired (default 9 s).
+broker.session.timeout.ms=4000
+broker.heartbeat.interval.ms=500
 # A mistyped topic name must fail, not become a topic.
 auto.create.topics.enable=false
 message.max.bytes=1048576

@@ -16,6 +16,8 @@ Array = npt.NDArray[np.float64]
 
 # Standard normal quantile of 90 %: ln(P50/P10) is this many standard deviations.
 Z90 = 1.2815515655446004
+_LEAST_DEVIATION = 1e-9
+_LEAST_STRIKE = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,32 +73,48 @@ class Recovery:
     """Secured amounts that rank ahead, paid first."""
 
 
-def loss_given_default(path: ValuePath, recovery: Recovery, exposure: Array, annual_rate: float) -> Array:
-    """Expected loss in currency for a default in month 1..n, where `exposure[m-1]` is owed then.
+class LossCurve:
+    """Expected loss of a default in month 1..n on one car, for any exposure: what doesn't depend on the loan's rate is kept."""
 
-    Interest accrues on the exposure until the sale, so that the result is in money of the default month.
-    """
-    months = np.arange(1, len(exposure) + 1)
-    sale = np.minimum(months + recovery.lag_months, len(path.median) - 1)
-    discount = (1 + annual_rate / 12) ** -recovery.lag_months
-    net = (1 - recovery.liquidation_cost) * recovery.forced_sale_ratio * discount
-    # Prior claims are paid first: the sale must bring exposure + prior before ours is whole.
-    strike = exposure + recovery.prior_claims * discount
-    put = lognormal_put(path.median[sale] * net, path.deviation(sale.astype(np.float64)), strike)
-    shortfall = np.minimum(put, exposure)
-    loss = recovery.recoverability * shortfall + (1 - recovery.recoverability) * exposure
-    return np.asarray((1 - recovery.unsecured_recovery) * loss)
+    __slots__ = ("_deviation", "_log_net", "_recovery", "_scaled")
+
+    def __init__(self, path: ValuePath, recovery: Recovery, months: int) -> None:
+        sale = np.minimum(np.arange(1, months + 1) + recovery.lag_months, len(path.median) - 1)
+        net = path.median[sale] * ((1 - recovery.liquidation_cost) * recovery.forced_sale_ratio)
+        self._recovery = recovery
+        self._deviation = np.maximum(path.deviation(sale.astype(np.float64)), _LEAST_DEVIATION)
+        self._log_net = np.log(net)
+        self._scaled = net * np.exp(0.5 * self._deviation**2)
+
+    def loss(self, exposure: Array, annual_rate: float) -> Array:
+        """In currency of the default month, where `exposure[m-1]` is owed. Interest accrues on it until the sale."""
+        recovery = self._recovery
+        discount = (1 + annual_rate / 12) ** -recovery.lag_months
+        # Prior claims are paid first: the sale must bring exposure + prior before ours is whole.
+        strike = exposure + recovery.prior_claims * discount
+        put = _put(strike, self._log_net + math.log(discount), self._scaled * discount, self._deviation)
+        shortfall = np.minimum(put, exposure)
+        share = (1 - recovery.unsecured_recovery) * recovery.recoverability
+        lost = (1 - recovery.unsecured_recovery) * (1 - recovery.recoverability)
+        return np.asarray(share * shortfall + lost * exposure)
+
+
+def loss_given_default(path: ValuePath, recovery: Recovery, exposure: Array, annual_rate: float) -> Array:
+    """Expected loss in currency for a default in month 1..n, where `exposure[m-1]` is owed then."""
+    return LossCurve(path, recovery, len(exposure)).loss(exposure, annual_rate)
 
 
 def lognormal_put(median: Array, deviation: Array, strike: Array) -> Array:
     """E[max(strike - V, 0)] for V = median * exp(deviation * Z)."""
-    sigma = np.maximum(deviation, 1e-9)
-    with np.errstate(divide="ignore"):
-        d = (np.log(strike) - np.log(median)) / sigma
-    return np.asarray(
-        np.where(
-            strike > 0,
-            strike * normal_cdf(d) - median * np.exp(0.5 * sigma * sigma) * normal_cdf(d - sigma),
-            0.0,
-        )
-    )
+    sigma = np.maximum(deviation, _LEAST_DEVIATION)
+    return _put(strike, np.log(median), median * np.exp(0.5 * sigma * sigma), sigma)
+
+
+def _put(strike: Array, log_median: Array, scaled: Array, sigma: Array) -> Array:
+    """`scaled` = median * exp(sigma^2 / 2), the mean."""
+    positive = np.maximum(strike, _LEAST_STRIKE)
+    both = np.empty((2, *strike.shape))
+    np.divide(np.log(positive) - log_median, sigma, out=both[0])
+    np.subtract(both[0], sigma, out=both[1])
+    below, weighted = normal_cdf(both)
+    return np.asarray(positive * below - scaled * weighted)

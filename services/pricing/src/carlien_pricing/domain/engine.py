@@ -6,11 +6,13 @@ The price never depends on anything but `QuoteInputs` and the policy bundle: no 
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal
 
+import numpy as np
+
 from carlien_common.domain.errors import invalid
 from carlien_pricing.domain import eligibility
 from carlien_pricing.domain.collateral import Recovery, ValuePath, value_path
 from carlien_pricing.domain.cost import AnnualisedCost, annualised_cost, annualised_interest
-from carlien_pricing.domain.credit import cumulative_pd, expected_credit_loss, marginal_pd
+from carlien_pricing.domain.credit import cumulative_pd, expected_credit_loss
 from carlien_pricing.domain.legality import LoanFacts, default_interest_limit, rate_caps, upfront_interest
 from carlien_pricing.domain.matrix import Axis, Cell, Grades, RiskMatrix, borrower_grade, collateral_grade, usage_grade
 from carlien_pricing.domain.policy import Energy
@@ -24,12 +26,15 @@ from carlien_pricing.domain.quote import (
     Reason,
     ReasonCode,
 )
-from carlien_pricing.domain.raroc import Economics, LoanShape, RiskInputs, profitability, rate_for_hurdle
-from carlien_pricing.domain.schedule import Instalment, LoanTerms, build_schedule, round_money
+from carlien_pricing.domain.raroc import Economics, LoanShape, Profitability, RiskInputs, profitability, rate_for_hurdle
+from carlien_pricing.domain.schedule import LoanTerms, build_schedule, round_money
 from carlien_pricing.domain.simulation import LossDistribution, simulate_losses
 
 ENGINE_VERSION = "1"
 """Rises with every change that can change a price; a stored quote names the one it was made by."""
+
+HIGHEST_RATE = 5.0
+"""Shown where no rate earns the hurdle."""
 
 TICK = Decimal("0.0001")
 """Nominal rates are whole basis points, rounded up: the hurdle holds after rounding."""
@@ -206,7 +211,7 @@ def solve_rate(setting: Setting, risk: RiskInputs) -> tuple[float | None, RiskIn
     # Dependence can only hurt: sampling noise must not make the loan cheaper.
     factor = max(losses.expected_loss / closed, 1.0) if closed > 1e-9 else 1.0
     adjusted = replace(risk, loss_factor=factor)
-    return (rate_for_hurdle(shape, adjusted, costs) if first is not None else None), adjusted, losses
+    return (rate_for_hurdle(shape, adjusted, costs, first) if first is not None else None), adjusted, losses
 
 
 def price(inputs: QuoteInputs, policies: PolicyBundle) -> PricedQuote:
@@ -217,8 +222,7 @@ def price(inputs: QuoteInputs, policies: PolicyBundle) -> PricedQuote:
     rate, risk, losses = solve_rate(setting, setting.risk())
     if rate is None:
         reasons.append(Reason(ReasonCode.HURDLE_NOT_REACHED, "No rate up to 500 % a year earns the hurdle."))
-    nominal = nominal_rate(setting, rate if rate is not None else 5.0, setting.cell)
-    return assemble(setting, nominal, risk, losses, reasons)
+    return assemble(setting, rate, risk, losses, reasons)
 
 
 def nominal_rate(setting: Setting, solved: float, cell: Cell) -> Decimal:
@@ -243,8 +247,9 @@ def terms_at(setting: Setting, nominal: Decimal) -> LoanTerms:
     )
 
 
-def assemble(setting: Setting, nominal: Decimal, risk: RiskInputs, losses: LossDistribution, reasons: list[Reason]) -> PricedQuote:
-    """Schedule, cost, caps and figures at a nominal rate; adds RATE_ABOVE_CAP where a cap is broken."""
+def assemble(setting: Setting, solved: float | None, risk: RiskInputs, losses: LossDistribution, reasons: list[Reason]) -> PricedQuote:
+    """Schedule, cost, caps and figures at the solved rate; adds RATE_ABOVE_CAP where a cap is broken."""
+    nominal = nominal_rate(setting, HIGHEST_RATE if solved is None else solved, setting.cell)
     request, law = setting.inputs.request, setting.policies.law
     schedule = build_schedule(terms_at(setting, nominal), setting.monthly_fee)
     cost = annualised_cost(setting.principal, schedule, setting.upfront_fees)
@@ -272,8 +277,8 @@ def assemble(setting: Setting, nominal: Decimal, risk: RiskInputs, losses: LossD
         default_interest_limit=default_limit.value,
         default_interest_rule=default_limit.rule,
         cell=setting.cell,
-        steps=_steps(setting, nominal, risk),
-        loss=_loss_figures(setting, schedule, risk, losses, result.lgd.mean(), nominal),
+        steps=_steps(setting, nominal, risk, solved),
+        loss=_loss_figures(setting, risk, losses, result, nominal),
         raroc=round(result.raroc, _DIGITS),
         hurdle=setting.economics.hurdle,
         schedule=schedule,
@@ -295,7 +300,7 @@ def _rounded(cost: AnnualisedCost) -> AnnualisedCost:
     return AnnualisedCost(round(cost.monthly, 12), round(cost.irr, 12), round(cost.simple, 12))
 
 
-def _steps(setting: Setting, nominal: Decimal, risk: RiskInputs) -> tuple[MatrixStep, ...]:
+def _steps(setting: Setting, nominal: Decimal, risk: RiskInputs, base: float | None) -> tuple[MatrixStep, ...]:
     """The marginal effect of one step on each axis: the other cell's add-on, and the loss that goes with it."""
     steps = []
     costs, shape = setting.costs(), setting.shape
@@ -303,36 +308,23 @@ def _steps(setting: Setting, nominal: Decimal, risk: RiskInputs) -> tuple[Matrix
         better = setting.grades.better(axis)
         if better is None:
             continue
-        moved = risk  # the collateral axis moves the add-on alone
+        moved = risk
         if axis is Axis.USAGE:
             moved = replace(setting.risk(usage=better.usage), loss_factor=risk.loss_factor)
         elif axis is Axis.BORROWER:
             bound = setting.matrix.grade_rules.borrower_pd[better.borrower - 1]
             moved = replace(setting.risk(pd_12m=min(bound, risk.pd_12m)), loss_factor=risk.loss_factor)
-        solved = rate_for_hurdle(shape, moved, costs)
+        # The collateral axis moves the add-on alone.
+        solved = base if moved is risk else rate_for_hurdle(shape, moved, costs, base)
         if solved is not None:
             cell = setting.matrix.cell(better)
             steps.append(MatrixStep(axis, cell, nominal_rate(setting, solved, cell) - nominal))
     return tuple(steps)
 
 
-def _loss_figures(
-    setting: Setting,
-    schedule: tuple[Instalment, ...],
-    risk: RiskInputs,
-    losses: LossDistribution,
-    mean_lgd: float,
-    nominal: Decimal,
-) -> LossFigures:
+def _loss_figures(setting: Setting, risk: RiskInputs, losses: LossDistribution, result: Profitability, nominal: Decimal) -> LossFigures:
     unit = setting.inputs.request.minor_unit
-    result = profitability(setting.shape, risk, setting.costs(), float(nominal))
-    allowance = expected_credit_loss(
-        marginal_pd(risk.cumulative_pd) * risk.loss_factor,
-        result.lgd,
-        result.exposure,
-        float(nominal) / 12,
-        stage=1,
-    )
+    allowance = expected_credit_loss(risk.marginal_pd * risk.loss_factor, result.lgd, result.exposure, float(nominal) / 12, stage=1)
 
     def money(amount: float) -> Decimal:
         return round_money(Decimal(repr(round(amount, 6))), unit)
@@ -343,7 +335,7 @@ def _loss_figures(
         ecl_12m=money(allowance.twelve_month),
         ecl_lifetime=money(allowance.lifetime),
         ifrs9_stage=allowance.stage,
-        lgd=round(float(mean_lgd), _DIGITS),
-        shortfall_probability=tuple(round(float(p), 6) for p in losses.shortfall_probability[: len(schedule)]),
+        lgd=round(float(result.lgd.mean()), _DIGITS),
+        shortfall_probability=tuple(np.round(losses.shortfall_probability, 6).tolist()),
         seed=losses.seed,
     )

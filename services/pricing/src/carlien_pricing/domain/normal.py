@@ -11,13 +11,22 @@ _ERFC = (
     0.27886807, -1.13520398, 1.48851587, -0.82215223, 0.17087277,
 )  # fmt: skip
 
+_MIDDLE = tuple(reversed(_ERFC[1:-1]))
+
 
 def normal_cdf(x: Array) -> Array:
     """Standard normal distribution function, element by element."""
-    z = np.abs(x) * 0.7071067811865476
-    t = 1 / (1 + 0.5 * z)
-    poly = np.full_like(t, _ERFC[-1])
-    for coefficient in reversed(_ERFC[:-1]):
-        poly = poly * t + coefficient
-    tail = 0.5 * t * np.exp(-z * z + poly)
+    z = np.abs(x)
+    t = 1 / (1 + 0.3535533905932738 * z)
+    poly = t * _ERFC[-1]
+    for coefficient in _MIDDLE:
+        poly += coefficient
+        poly *= t
+    z *= z
+    z *= -0.5
+    z += poly
+    z += _ERFC[0]
+    tail = np.exp(z, out=z)
+    tail *= t
+    tail *= 0.5
     return np.where(x >= 0, 1 - tail, tail)

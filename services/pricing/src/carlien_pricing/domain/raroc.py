@@ -6,18 +6,20 @@ in it.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from carlien_pricing.domain.collateral import Recovery, ValuePath, loss_given_default
+from carlien_pricing.domain.collateral import LossCurve, Recovery, ValuePath
 from carlien_pricing.domain.credit import irb_capital, marginal_pd
 from carlien_pricing.domain.schedule import RepaymentMethod
 
 Array = npt.NDArray[np.float64]
 
 _MAX_RATE = 5.0
+_PRECISION = 1e-9  # of a rate that is rounded up to 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +50,28 @@ class LoanShape:
 
 @dataclass(frozen=True, slots=True)
 class RiskInputs:
-    """What is known of borrower and car. `loss_factor` scales the closed-form loss to the joint simulation's."""
+    """What is known of borrower and car. `loss_factor` scales the closed-form loss to the joint simulation's.
+
+    The last fields follow from the first and are kept because a price is solved by asking many times.
+    """
 
     pd_12m: float
     cumulative_pd: Array
     path: ValuePath
     recovery: Recovery
     loss_factor: float = 1.0
+    marginal_pd: Array = field(init=False)
+    alive: Array = field(init=False)
+    losses: LossCurve = field(init=False)
+    capital_per_lgd: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        survival = 1 - self.cumulative_pd
+        object.__setattr__(self, "marginal_pd", marginal_pd(self.cumulative_pd))
+        object.__setattr__(self, "alive", np.concatenate(([1.0], survival[:-1])))
+        object.__setattr__(self, "losses", LossCurve(self.path, self.recovery, len(self.cumulative_pd)))
+        # K is linear in LGD: one number per unit of LGD is enough.
+        object.__setattr__(self, "capital_per_lgd", irb_capital(self.pd_12m, 1.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,26 +108,30 @@ def exposure_profile(shape: LoanShape, annual_rate: float) -> Array:
 
 def profitability(shape: LoanShape, risk: RiskInputs, economics: Economics, annual_rate: float) -> Profitability:
     """RAROC and its parts at this nominal rate."""
-    n = shape.term_months
     exposure = exposure_profile(shape, annual_rate)
-    loss = loss_given_default(risk.path, risk.recovery, exposure, annual_rate)
-    lgd = np.clip(loss / np.maximum(exposure, 1e-9), 0.0, 1.0)
-    alive = 1 - np.concatenate(([0.0], risk.cumulative_pd[: n - 1]))
-    discount = (1 + economics.funding_rate / 12) ** -np.arange(1, n + 1, dtype=np.float64)
-    held = exposure * alive * discount
-    expected_loss = risk.loss_factor * float((marginal_pd(risk.cumulative_pd[:n]) * loss * discount).sum())
-    held_sum = float(held.sum())
+    loss = risk.losses.loss(exposure, annual_rate)
+    lgd = np.minimum(loss / np.maximum(exposure, 1e-9), 1.0)
+    discount = _discount(economics.funding_rate, shape.term_months)
+    weight = risk.alive * discount
+    held = exposure * weight
+    expected_loss = risk.loss_factor * float((risk.marginal_pd * loss) @ discount)
+    held_sum, months = float(held.sum()), float(weight.sum())
     margin = (annual_rate - economics.funding_rate) / 12 * held_sum
-    fees = shape.upfront_fees + shape.monthly_fee * float((alive * discount).sum())
-    opex = economics.opex_upfront + economics.opex_monthly * float((alive * discount).sum())
-    # K is linear in LGD: one number per unit of LGD is enough.
-    per_lgd = irb_capital(risk.pd_12m, 1.0)
-    capital = float((np.maximum(per_lgd * lgd, economics.capital_floor) * held).sum()) / 12
+    fees = shape.upfront_fees + shape.monthly_fee * months
+    opex = economics.opex_upfront + economics.opex_monthly * months
+    capital = float(np.maximum(risk.capital_per_lgd * lgd, economics.capital_floor) @ held) / 12
     raroc = (1 - economics.tax_rate) * (margin + fees - opex - expected_loss) / max(capital, 1e-9)
     return Profitability(raroc, expected_loss, capital, held_sum, lgd, exposure)
 
 
-def rate_for_hurdle(shape: LoanShape, risk: RiskInputs, economics: Economics) -> float | None:
+@lru_cache(maxsize=256)
+def _discount(rate: float, months: int) -> Array:
+    factors = (1 + rate / 12) ** -np.arange(1, months + 1, dtype=np.float64)
+    factors.setflags(write=False)
+    return factors
+
+
+def rate_for_hurdle(shape: LoanShape, risk: RiskInputs, economics: Economics, guess: float | None = None) -> float | None:
     """The lowest nominal rate (fraction a year) with RAROC >= hurdle; None where none below 500 % does.
 
     With loss and exposure as they are at rate r, the rate that would earn the hurdle is explicit: g(r). Both hardly move with
@@ -122,12 +143,12 @@ def rate_for_hurdle(shape: LoanShape, risk: RiskInputs, economics: Economics) ->
         missing = economics.hurdle - found.raroc
         return rate + 12 * missing * found.capital / ((1 - economics.tax_rate) * found.held)
 
-    previous = economics.funding_rate
+    previous = economics.funding_rate if guess is None else guess
     step_back = wanted(previous) - previous
     rate = max(previous + step_back, 0.0)
     for _ in range(12):
         step = wanted(rate) - rate
-        if abs(step) < 1e-10:
+        if abs(step) < _PRECISION:
             return rate
         slope = (step - step_back) / (rate - previous) if rate != previous else -1.0
         previous, step_back = rate, step

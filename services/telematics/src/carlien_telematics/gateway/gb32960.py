@@ -1,6 +1,7 @@
 """One connection of a GB/T 32960 terminal: login first, then records, each acknowledged once it is durable."""
 
 import asyncio
+import socket
 import time
 from collections import deque
 from datetime import UTC, datetime
@@ -76,6 +77,8 @@ class Gb32960Connection(asyncio.Protocol):
             self.transport.abort()
             return
         self.transport.set_write_buffer_limits(high=16_384)
+        # answers are small: what the kernel would keep for a device that doesn't read them is bounded too
+        self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65_536)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Whatever is in flight still becomes durable; nobody is left to tell."""
@@ -146,6 +149,10 @@ class Gb32960Connection(asyncio.Protocol):
 
     def tick(self, now: float) -> OnlineReason | None:
         """Called about once a second: refills the rate, answers why the connection must end, if it must."""
+        if self.transport is None or self.transport.is_closing():
+            # closed a second ago and its last answers are still not read
+            self.abort()
+            return None
         limits = self.gateway.limits
         self._tokens = min(limits.frames_per_second, self._tokens + limits.frames_per_second)
         if self._tokens > 0:
@@ -164,6 +171,11 @@ class Gb32960Connection(asyncio.Protocol):
         self.gateway.logged_out(self, reason)
         if self.transport is not None:
             self.transport.close()
+
+    def abort(self) -> None:
+        """Ends the connection without waiting for what the device has not read."""
+        if self.transport is not None:
+            self.transport.abort()
 
     # -- messages
 

@@ -1,0 +1,1 @@
+"""Stand-ins and a device for tests; not for the service."""

@@ -130,8 +130,9 @@ class Bench:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
         sock.setblocking(False)
         await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self.port))
-        reader, writer = await asyncio.open_connection(sock=sock)
-        return Device(reader, writer)
+        device = Device(*await asyncio.open_connection(sock=sock))
+        self._open.push_async_callback(device.close)
+        return device
 
 
 class Device:

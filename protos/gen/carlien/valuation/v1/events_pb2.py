@@ -23,15 +23,18 @@ _sym_db = _symbol_database.Default()
 
 
 from carlien.valuation.v1 import appraisal_pb2 as carlien_dot_valuation_dot_v1_dot_appraisal__pb2
+from carlien.valuation.v1 import collateral_index_pb2 as carlien_dot_valuation_dot_v1_dot_collateral__index__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!carlien/valuation/v1/events.proto\x12\x14\x63\x61rlien.valuation.v1\x1a$carlien/valuation/v1/appraisal.proto\"\x90\x01\n\x11\x41ppraisalRecorded\x12\x32\n\tappraisal\x18\x01 \x01(\x0b\x32\x1f.carlien.valuation.v1.Appraisal\x12\x33\n\x05\x63\x61use\x18\x02 \x01(\x0e\x32$.carlien.valuation.v1.AppraisalCause\x12\x12\n\nsupersedes\x18\x03 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!carlien/valuation/v1/events.proto\x12\x14\x63\x61rlien.valuation.v1\x1a$carlien/valuation/v1/appraisal.proto\x1a+carlien/valuation/v1/collateral_index.proto\"\x90\x01\n\x11\x41ppraisalRecorded\x12\x32\n\tappraisal\x18\x01 \x01(\x0b\x32\x1f.carlien.valuation.v1.Appraisal\x12\x33\n\x05\x63\x61use\x18\x02 \x01(\x0e\x32$.carlien.valuation.v1.AppraisalCause\x12\x12\n\nsupersedes\x18\x03 \x01(\t\"F\n\x0eIndexPublished\x12\x34\n\x05index\x18\x01 \x01(\x0b\x32%.carlien.valuation.v1.CollateralIndexb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'carlien.valuation.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_APPRAISALRECORDED']._serialized_start=98
-  _globals['_APPRAISALRECORDED']._serialized_end=242
+  _globals['_APPRAISALRECORDED']._serialized_start=143
+  _globals['_APPRAISALRECORDED']._serialized_end=287
+  _globals['_INDEXPUBLISHED']._serialized_start=289
+  _globals['_INDEXPUBLISHED']._serialized_end=359
 # @@protoc_insertion_point(module_scope)

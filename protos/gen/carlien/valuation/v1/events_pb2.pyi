@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from carlien.valuation.v1 import appraisal_pb2 as _appraisal_pb2
+from carlien.valuation.v1 import collateral_index_pb2 as _collateral_index_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 import builtins as _builtins
@@ -48,3 +49,27 @@ class AppraisalRecorded(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AppraisalRecorded: _TypeAlias = AppraisalRecorded  # noqa: Y015
+
+@_typing.final
+class IndexPublished(_message.Message):
+    """Value of topic carlien.valuation.index.v1, key = <segment>/<region>: one per published index."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def index(self) -> _collateral_index_pb2.CollateralIndex:
+        """The index as published, without the first published levels of earlier months."""
+
+    def __init__(
+        self,
+        *,
+        index: _collateral_index_pb2.CollateralIndex | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["index", b"index"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexPublished: _TypeAlias = IndexPublished  # noqa: Y015

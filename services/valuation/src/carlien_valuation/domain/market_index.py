@@ -50,6 +50,8 @@ class Index:
     level: Floats
     standard_error: Floats
     n: Ints
+    base: int
+    """Month of level 100."""
     age_profile: tuple[float, ...] = ()
 
     def at(self, month: int) -> float:
@@ -84,7 +86,7 @@ def hedonic(prices: Prices, base: int | None = None) -> Index | None:
     effect = np.insert(coefficients[:n_effects], base_position, 0.0)
     variance = np.insert(np.diag(covariance)[:n_effects], base_position, 0.0)
     profile = tuple(float(c) for c in coefficients[n_effects : n_effects + 1 + len(AGE_KNOTS)])
-    return Index(months, 100 * np.exp(effect), np.sqrt(variance), np.bincount(position), profile)
+    return Index(months, 100 * np.exp(effect), np.sqrt(variance), np.bincount(position), int(months[base_position]), profile)
 
 
 def repeat_price(prices: Prices, item: Ints, age_profile: tuple[float, ...], base: int | None = None) -> Index | None:
@@ -116,7 +118,7 @@ def repeat_price(prices: Prices, item: Ints, age_profile: tuple[float, ...], bas
     coefficients, covariance = _huber(x, ratio * weight, prices.model[earlier])
     effect, variance = np.insert(coefficients, base_position, 0.0), np.insert(np.diag(covariance), base_position, 0.0)
     counts = np.bincount(np.concatenate([start, end]), minlength=len(months))
-    return Index(months, 100 * np.exp(effect), np.sqrt(variance), counts, age_profile)
+    return Index(months, 100 * np.exp(effect), np.sqrt(variance), counts, int(months[base_position]), age_profile)
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,9 @@ def _absorbed(x: Floats, y: Floats, group: Ints) -> tuple[Floats, Floats]:
     for _ in range(ROUNDS):
         inside = x - _group_mean(x, group, weight)
         target = y - _group_mean(y[:, None], group, weight)[:, 0]
-        coefficients = np.linalg.lstsq(inside * np.sqrt(weight)[:, None], target * np.sqrt(weight), rcond=None)[0]
+        coefficients = np.asarray(
+            np.linalg.lstsq(inside * np.sqrt(weight)[:, None], target * np.sqrt(weight), rcond=None)[0], dtype=np.float64
+        )
         residual = target - inside @ coefficients
         weight = _huber_weight(residual)
     return coefficients, _clustered(inside, residual, weight, group)
@@ -181,7 +185,7 @@ def _huber(x: Floats, y: Floats, group: Ints) -> tuple[Floats, Floats]:
     weight, residual = np.ones(len(y)), y
     coefficients: Floats = np.zeros(x.shape[1])
     for _ in range(ROUNDS):
-        coefficients = np.linalg.lstsq(x * np.sqrt(weight)[:, None], y * np.sqrt(weight), rcond=None)[0]
+        coefficients = np.asarray(np.linalg.lstsq(x * np.sqrt(weight)[:, None], y * np.sqrt(weight), rcond=None)[0], dtype=np.float64)
         residual = y - x @ coefficients
         weight = _huber_weight(residual)
     return coefficients, _clustered(x, residual, weight, np.unique(group, return_inverse=True)[1])

@@ -48,6 +48,8 @@ class PanelMapping:
     new_model_year: int | None
     max_age_years: float | None
     score_new: bool
+    is_panel: bool = True
+    """Whether the mapping has a `panel` section, so that its rows make series."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ def load_panel_mapping(path: Path) -> PanelMapping:
 
 def parse_panel_mapping(document: object, name: str = "mapping") -> PanelMapping:
     """Check a panel mapping document; raises DomainError MAPPING_INVALID."""
+    document = dict(document) if isinstance(document, dict) else document
+    is_panel = isinstance(document, dict) and "panel" in document
     section = document.pop("panel", {}) if isinstance(document, dict) else {}
     schema = json.loads(files("carlien_valuation.schemas").joinpath("panel.schema.json").read_text(encoding="utf-8"))
     faults = [
@@ -85,7 +89,7 @@ def parse_panel_mapping(document: object, name: str = "mapping") -> PanelMapping
     if "as_of" not in rows.fields:
         raise invalid("fields.as_of", "MAPPING_INVALID", f"{name} doesn't say where the month of a price is")
     score: dict[str, Any] = section.get("score", {})
-    return PanelMapping(rows, section.get("new_model_year"), score.get("max_age_years"), bool(score.get("new", True)))
+    return PanelMapping(rows, section.get("new_model_year"), score.get("max_age_years"), bool(score.get("new", True)), is_panel)
 
 
 def read_panel(paths: Sequence[Path], mapping: PanelMapping) -> ReadPanel:

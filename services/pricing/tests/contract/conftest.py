@@ -1,90 +1,65 @@
-"""A pricing service per test module, on a fresh database and topics of its own."""
+"""A pricing service per test module, on a fresh database and topics of its own, with mTLS on both sides."""
 
-import os
-import uuid
-from collections.abc import AsyncIterator
-from urllib.parse import urlsplit, urlunsplit
+from collections.abc import AsyncIterator, Callable
 
-import asyncpg
 import grpc
 import pytest
 from kafka import KafkaProducer
-from kafka.admin import KafkaAdminClient, NewTopic
-from pricing_harness import MovableClock, Service, neighbours, running
+from pricing_harness import MovableClock, Service, neighbours, running, serving
 
 from carlien.pricing.v1 import collateral_watch_service_pb2_grpc, pricing_service_pb2_grpc
+from carlien_common.grpc.credentials import CertificateFiles, channel_credentials, server_credentials
 from carlien_common.postgres import migrate
+from carlien_common.testing.pki import Credentials, Pki
 from carlien_pricing.config import PricingSettings
 
 
-def _required(name: str) -> str:
-    value = os.environ.get(name)
-    if not value:
-        pytest.skip(f"{name} is not set: start the local stack and source its env file")
-    return value
+def _files(credentials: Credentials) -> CertificateFiles:
+    return CertificateFiles(credentials.certificate, credentials.key, credentials.authorities)
 
 
 @pytest.fixture(scope="module")
-async def database() -> AsyncIterator[str]:
-    """The DSN of a fresh database."""
-    admin = _required("POSTGRES_ADMIN_DSN")
-    name = f"pricing_test_{uuid.uuid4().hex[:12]}"
-    connection = await asyncpg.connect(admin)
-    try:
-        await connection.execute(f"CREATE DATABASE {name}")
-        yield urlunsplit(urlsplit(admin)._replace(path=f"/{name}"))
-        await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await connection.close()
-
-
-@pytest.fixture(scope="module")
-async def service(database: str) -> AsyncIterator[Service]:
-    """A running service without TLS; identities and roles are tested where they are implemented, and in the integration tests."""
-    bootstrap = _required("KAFKA_BOOTSTRAP")
-    prefix = f"test-{uuid.uuid4().hex[:8]}"
-    names = {f"{kind}_topic": f"{prefix}.{kind}" for kind in ("appraisal", "lien", "quote", "watch")}
-    admin = KafkaAdminClient(bootstrap_servers=bootstrap)
-    topics = [name for topic in names.values() for name in (topic, f"{topic}.dlq")]
-    admin.create_topics([NewTopic(name=topic, num_partitions=2, replication_factor=1) for topic in topics])
-    await migrate(database, "carlien_pricing")
-    producer = KafkaProducer(bootstrap_servers=bootstrap, acks="all")
-    async with neighbours() as (servicer, address):
-        settings = PricingSettings(
-            org="org1",
-            msp_id="Org1MSP",
-            grpc_port=0,
-            grpc_host="127.0.0.1",
-            metrics_port=0,
-            grpc_insecure=True,
-            postgres_dsn=database,
-            kafka_bootstrap=bootstrap,
+async def service(
+    postgres_dsn: str,
+    kafka_bootstrap: str,
+    make_topic: Callable[..., str],
+    make_settings: Callable[..., PricingSettings],
+    pki: Pki,
+) -> AsyncIterator[Service]:
+    """A running service, called as an originator of its own org."""
+    await migrate(postgres_dsn, "carlien_pricing")
+    topics = {f"{kind}_topic": make_topic(kind, partitions=2) for kind in ("appraisal", "lien", "quote", "watch")}
+    producer = KafkaProducer(bootstrap_servers=kafka_bootstrap, acks="all")
+    async with neighbours(server_credentials(_files(pki.certificate("org1", "service")))) as (servicer, address):
+        settings = make_settings(
+            PricingSettings,
+            postgres_dsn=postgres_dsn,
+            kafka_bootstrap=kafka_bootstrap,
             valuation_address=address,
             lien_registry_address=address,
             telematics_address=address,
             valuation_timeout_s=1.0,
             lien_registry_timeout_s=1.0,
             telematics_timeout_s=0.3,
-            consumer_group=prefix,
+            consumer_group=topics["watch_topic"],
             cure_check_s=0.2,
             book_metrics_s=0.5,
-            stop_drain_s=0,
-            uvloop=False,
-            **names,
+            **topics,
         )
         clock = MovableClock()
-        async with running(settings, clock) as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        credentials = channel_credentials(_files(pki.certificate("org1", "originator")))
+        async with running(settings, clock) as port, grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials) as channel:
+            await serving(channel)
             yield Service(
                 servicer,
                 clock,
                 settings,
+                f"127.0.0.1:{port}",
                 pricing_service_pb2_grpc.PricingServiceStub(channel),
                 collateral_watch_service_pb2_grpc.CollateralWatchServiceStub(channel),
                 producer,
             )
     producer.close()
-    admin.delete_topics(topics)
-    admin.close()
 
 
 @pytest.fixture(autouse=True)

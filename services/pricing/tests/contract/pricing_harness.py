@@ -14,6 +14,7 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.date_pb2 import Date
 from google.type.money_pb2 import Money
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from kafka import KafkaConsumer, KafkaProducer
 
 from carlien.lien.v1 import certificate_pb2, lien_pb2, search_service_pb2, search_service_pb2_grpc
@@ -135,13 +136,13 @@ class Neighbours(
 
 
 @asynccontextmanager
-async def neighbours() -> AsyncIterator[tuple[Neighbours, str]]:
+async def neighbours(credentials: grpc.ServerCredentials) -> AsyncIterator[tuple[Neighbours, str]]:
     server = grpc.aio.server()
     servicer = Neighbours()
     valuation_service_pb2_grpc.add_ValuationServiceServicer_to_server(servicer, server)
     search_service_pb2_grpc.add_SearchServiceServicer_to_server(servicer, server)
     telematics_service_pb2_grpc.add_TelematicsServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()
     try:
         yield servicer, f"127.0.0.1:{port}"
@@ -166,6 +167,7 @@ class Service:
     neighbours: Neighbours
     clock: MovableClock
     settings: PricingSettings
+    address: str
     pricing: pricing_service_pb2_grpc.PricingServiceAsyncStub
     watching: collateral_watch_service_pb2_grpc.CollateralWatchServiceAsyncStub
     producer: KafkaProducer
@@ -238,6 +240,17 @@ async def running(settings: PricingSettings, clock: MovableClock) -> AsyncIterat
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def serving(channel: grpc.aio.Channel) -> None:
+    """Returns once the service takes work: its consumers have joined their groups."""
+    stub = health_pb2_grpc.HealthStub(channel)
+
+    async def ready() -> bool:
+        answer = await stub.Check(health_pb2.HealthCheckRequest())
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    await eventually(ready)
 
 
 def vehicle(**changes: Any) -> vehicle_pb2.Vehicle:

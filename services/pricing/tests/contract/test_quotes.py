@@ -236,12 +236,12 @@ async def _quote(service: Service, **changes: Any) -> quote_pb2.Quote:
 
 
 class TestReplay:
-    async def test_bit_for_bit(self, service: Service, database: str, capsys: pytest.CaptureFixture[str]) -> None:
+    async def test_bit_for_bit(self, service: Service, postgres_dsn: str, capsys: pytest.CaptureFixture[str]) -> None:
         offered = await _quote(service, with_counteroffers=True)
         declined = await _quote(service, amount=money(95_000))
         for quote in (offered, declined):
-            assert await _replay(database, quote.quote_id) == 0
-        connection = await asyncpg.connect(database)
+            assert await _replay(postgres_dsn, quote.quote_id) == 0
+        connection = await asyncpg.connect(postgres_dsn)
         try:
             await connection.execute(
                 "UPDATE quotes SET result = replace(result, '\"hurdle\":0.15', '\"hurdle\":0.16') WHERE quote_id = $1", offered.quote_id
@@ -251,10 +251,10 @@ class TestReplay:
             )
         finally:
             await connection.close()
-        assert await _replay(database, offered.quote_id) == 1
-        assert await _replay(database, declined.quote_id) == 1
+        assert await _replay(postgres_dsn, offered.quote_id) == 1
+        assert await _replay(postgres_dsn, declined.quote_id) == 1
         assert "inputs differ" in capsys.readouterr().err
-        assert await _replay(database, "none") == 2
+        assert await _replay(postgres_dsn, "none") == 2
 
 
 async def _replay(dsn: str, quote_id: str) -> int:

@@ -11,7 +11,7 @@ from importlib import import_module
 
 from carlien_common.domain.errors import DomainError, ErrorKind
 
-COMMANDS: tuple[str, ...] = ("evaluate", "panel_evaluate")
+COMMANDS: tuple[str, ...] = ("train", "evaluate", "predict", "sample_data", "panel_evaluate", "index", "battery_evaluate")
 """Modules of `carlien_valuation.commands`, in the order `--help` lists them."""
 
 OK, NEGATIVE, USAGE, UNAVAILABLE = 0, 1, 2, 3

@@ -25,6 +25,9 @@ from carlien_valuation.listings.mapping import NUMBER_FIELDS, TEXT_FIELDS, Field
 EXAMPLES = 20
 """How many rejected rows are listed per reason."""
 
+STRICT = frozenset({"price", "odometer_km", "model_year", "age_years"})
+"""Numbers without which a row says nothing; in others a cell that can't be read counts as missing."""
+
 EPOCH = date(1970, 1, 1)
 ATTRIBUTE = "attribute:"
 
@@ -36,6 +39,8 @@ class Rejections:
     counts: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[dict[str, str]]] = field(default_factory=dict)
     by_source: dict[str, str] = field(default_factory=dict)
+    unread_cells: Counter[str] = field(default_factory=Counter)
+    """Cells of optional fields that can't be read and count as missing, by field."""
 
     def add(self, source: str, reason: str, message: str) -> None:
         """Count a row; only its first fault counts."""
@@ -182,7 +187,7 @@ def _typed(cells: dict[str | int, list[str]], file_name: str, mapping: Mapping, 
     for name in TEXT_FIELDS:
         data[name] = columns.text(mapping.fields.get(name))
     for name in NUMBER_FIELDS:
-        data[name] = columns.numbers(mapping.fields.get(name), strict=name not in {"power_kw", "engine_l", "transfer_count", "condition_grade"})
+        data[name] = columns.numbers(mapping.fields.get(name), strict=name in STRICT)
     data["as_of"], _ = columns.days(mapping.fields.get("as_of"), None)
     data["registered"], data["registered_precision"] = columns.days(mapping.fields.get("first_registration"), data["as_of"])
     for name, attribute in mapping.attributes.items():
@@ -236,6 +241,8 @@ class _Columns:
                 result[row] = value
             elif strict:
                 self.rejections.add(self.sources[row], value.reason, str(value))
+            else:
+                self.rejections.unread_cells[field_map.name] += 1
         return result
 
     def _number(self, cell: str, field_map: FieldMap) -> float | CellError:

@@ -44,6 +44,7 @@ def evaluate(
         "duplicates_removed": duplicates,
         "rejected_rows": table.rejections.total,
         "rejected": {"by_reason": dict(table.rejections.counts.most_common()), "examples": table.rejections.examples},
+        "unread_cells": dict(table.rejections.unread_cells.most_common()),
         "warnings": list(listings.warnings),
         **scores(price, quantiles),
         "baselines": {"lightgbm": scores(price, by_lightgbm), "depreciation": scores(price, by_line)},

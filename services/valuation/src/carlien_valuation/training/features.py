@@ -7,6 +7,7 @@ column may be computed from them: an encoding by year or mileage would let value
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 
 from carlien_valuation.training.columns import CATEGORIES, NUMBERS, Cars
 from carlien_valuation.training.target import TargetEncoder, fit_target
@@ -64,6 +65,8 @@ class Encoder:
     text: TextEncoder | None
     new_price: TargetEncoder | None
     """Encodes log price when new, to fill it where it is missing."""
+    defaults: dict[str, dict[str, str | float]] = field(default_factory=dict)
+    """What a car of each model usually has, for columns nearly every training row states: column -> model key ("" = any) -> value."""
     free_centre: np.ndarray = field(default_factory=lambda: np.zeros(0))
     free_scale: np.ndarray = field(default_factory=lambda: np.ones(0))
 
@@ -93,6 +96,32 @@ class Encoder:
             return stated
         means, _ = self.new_price.encode(keys)
         return np.where(np.isnan(stated), means[:, -1], stated)
+
+    def with_attributes(self, cars: Cars) -> Cars:
+        """The same cars with every column of the training data; those they lack are empty."""
+        text = {name: [""] * len(cars) for name in self.categories if name not in cars.text}
+        numbers = {name: np.full(len(cars), np.nan) for name in self.numbers if name not in cars.numbers}
+        return Cars({**cars.text, **text}, {**cars.numbers, **numbers})
+
+    def completed(self, cars: Cars) -> Cars:
+        """Cells that nearly every training row states are filled where missing: from the trim's words, else what is usual for the model.
+
+        A request has no gearbox or tax field; without this the learners would meet gaps they never saw.
+        """
+        text, numbers = dict(cars.text), dict(cars.numbers)
+        models = [f"{make}\0{model}" for make, model in zip(cars.text["make"], cars.text["model"], strict=True)]
+        for name, table in self.defaults.items():
+            usual = table[""]
+            if name in text:
+                words = sorted((value for value in self.vocabulary.get(name, ()) if len(value) > 2), key=len, reverse=True)
+                text[name] = [
+                    cell or next((word for word in words if word in trim), "") or str(table.get(model, usual))
+                    for cell, trim, model in zip(text[name], text["trim"], models, strict=True)
+                ]
+            elif np.isnan(numbers[name]).any():
+                filled = np.array([float(table.get(model, usual)) for model in models])
+                numbers[name] = np.where(np.isnan(numbers[name]), filled, numbers[name])
+        return Cars(text, numbers)
 
     def encode(self, cars: Cars) -> Encoded:
         """Encode cars that were not used to fit."""
@@ -179,9 +208,25 @@ def fit_encoder(cars: Cars, log_price: np.ndarray, fold: np.ndarray, seed: int) 
         encoder.vocabulary[name] = _vocabulary(cars.text[name])
     for level, column in enumerate(keys):
         encoder.vocabulary[f"level{level}"] = _vocabulary(column)
+    encoder.defaults = _defaults(cars, numbers, categories)
     dense = np.column_stack([means, np.log1p(counts), text])
     encoder.free_centre, encoder.free_scale = dense.mean(0).astype(np.float32), np.maximum(dense.std(0), 1e-3).astype(np.float32)
     return encoder, encoder.assemble(cars, keys, means, counts, text)
+
+
+def _defaults(cars: Cars, numbers: list[str], categories: list[str]) -> dict[str, dict[str, str | float]]:
+    """Mode or median per model and over all, for columns at least 95 % of the rows state."""
+    models = pd.Series([f"{make}\0{model}" for make, model in zip(cars.text["make"], cars.text["model"], strict=True)])
+    result: dict[str, dict[str, str | float]] = {}
+    for name in categories:
+        column = pd.Series(cars.text[name])
+        if (column != "").mean() >= 0.95:
+            result[name] = {**column.groupby(models).agg(lambda cells: cells.value_counts().index[0]).to_dict(), "": str(column.value_counts().index[0])}
+    for name in numbers:
+        if name not in {"new_price", "market_years", "model_year", "transfer_count"} and _share(cars.numbers[name]) >= 0.95:
+            values = pd.Series(cars.numbers[name])
+            result[name] = {**values.groupby(models).median().dropna().to_dict(), "": float(values.median())}
+    return result
 
 
 def _levels(cars: Cars, numbers: list[str], categories: list[str]) -> list[list[str]]:
@@ -192,12 +237,12 @@ def _levels(cars: Cars, numbers: list[str], categories: list[str]) -> list[list[
         ["make"], ["model"], [*describing[:1], *_in(categories, "fuel_type")], [*describing[1:], *_in(categories, "transmission", "body_type", "drive")],
         ["trim"], attributes,
     ]  # fmt: skip
-    levels: list[list[str]] = []
+    levels: list[list[str]] = [wanted.pop(0)]  # even a single make: whether a car's make is known must be answerable
     for level in wanted:
         useful = [name for name in level if len(set(_as_text(cars, name))) > 1]
         if useful:
             levels.append(useful)
-    return levels or [["make"]]
+    return levels
 
 
 def _in(names: list[str], *wanted: str) -> list[str]:

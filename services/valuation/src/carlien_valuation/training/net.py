@@ -9,7 +9,7 @@ values; a mix of convex, concave and saturating activations keeps it a universal
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -140,11 +140,49 @@ def train_net(
     return net
 
 
-def predict_net(net: MonotoneNet, inputs: NetInputs, chunk: int = 8192) -> np.ndarray:
-    """Standardised quantiles (n, 3), sorted so that they never cross (sorting keeps each one monotone)."""
-    forward = tf.function(net, reduce_retracing=True)
+class Network(Protocol):
+    """What a stack needs of trained networks."""
+
+    def predict(self, inputs: NetInputs) -> np.ndarray:
+        """Standardised quantiles (n, 3), non-decreasing along the second axis."""
+        ...
+
+
+def predict_net(net: MonotoneNet, inputs: NetInputs) -> np.ndarray:
+    """Quantiles of one network; see Network."""
+    return Bag([net]).predict(inputs)
+
+
+class Bag(tf.Module):  # type: ignore[misc]
+    """The mean of several networks' sorted quantiles (sorting and averaging keep each quantile monotone)."""
+
+    def __init__(self, nets: list[MonotoneNet], chunk: int = 8192) -> None:
+        super().__init__()
+        self.nets = nets
+        self._chunk = chunk
+        first = nets[0]
+        self.widths = (int(first.skip.shape[0]), int(first.w1.shape[0]) - sum(int(table.shape[1]) for table in first.embeddings), len(first.embeddings))
+        self.forward = tf.function(
+            lambda guarded, free, codes: tf.add_n([tf.sort(one(guarded, free, codes), axis=1) for one in self.nets]) / len(self.nets),
+            input_signature=[
+                tf.TensorSpec((None, self.widths[0]), tf.float32), tf.TensorSpec((None, self.widths[1]), tf.float32),
+                tf.TensorSpec((None, self.widths[2]), tf.int32),
+            ],
+        )  # fmt: skip
+
+    def predict(self, inputs: NetInputs) -> np.ndarray:
+        """See Network."""
+        return in_chunks(self.forward, inputs, self._chunk)
+
+    def save(self, directory: str) -> None:
+        """Write a SavedModel with the one function `forward`."""
+        tf.saved_model.save(self, directory, signatures={"serving_default": self.forward})
+
+
+def in_chunks(forward: Callable[..., Any], inputs: NetInputs, chunk: int) -> np.ndarray:
+    """Apply a compiled function to rows in bounded pieces, (n, 3)."""
     parts = [
         np.asarray(forward(*(tf.constant(values[start : start + chunk]) for values in (inputs.guarded, inputs.free, inputs.codes))))
         for start in range(0, len(inputs.guarded), chunk)
     ]
-    return np.sort(np.concatenate(parts) if parts else np.zeros((0, 3), np.float32), axis=1)
+    return np.concatenate(parts) if parts else np.zeros((0, 3), np.float32)

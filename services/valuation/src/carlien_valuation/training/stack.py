@@ -19,7 +19,19 @@ from carlien_valuation.training.columns import Cars
 from carlien_valuation.training.features import Encoded, Encoder, fit_encoder
 from carlien_valuation.training.split import fingerprints, folds
 
-FOLDS = 5
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much work a fit may be."""
+
+    folds: int
+    epochs: float
+    """Share of the usual passes of the networks."""
+    tuned: bool
+
+
+FULL = Effort(folds=5, epochs=1.0, tuned=True)
+QUICK = Effort(folds=3, epochs=0.4, tuned=False)
+"""For demonstrations: about five times faster, a few percent worse."""
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many of its steps are done, and how many there are."""
@@ -37,7 +49,7 @@ class Stack:
     knots: list[np.ndarray]
     centre: float
     scale: float
-    nets: list[net.MonotoneNet]
+    network: net.Network
     boosters: list[lgb.Booster]
     """One per fold."""
     spreads: tuple[lgb.Booster, lgb.Booster]
@@ -54,8 +66,7 @@ class Stack:
 
     def raw(self, encoded: Encoded) -> np.ndarray:
         """Stacked but uncalibrated quantiles of the target, (n, 3)."""
-        inputs = self.net_inputs(encoded)
-        by_net = np.mean([net.predict_net(one, inputs) for one in self.nets], axis=0) * self.scale + self.centre
+        by_net = self.network.predict(self.net_inputs(encoded)) * self.scale + self.centre
         by_tree = np.mean([boosting.predict(one, encoded.boosting) for one in self.boosters], axis=0)
         unguarded = encoded.boosting[:, encoded.guarded.shape[1] :]
         low, high = (boosting.predict(one, unguarded) for one in self.spreads)
@@ -100,26 +111,26 @@ class Fitted:
     shape: boosting.Shape
 
 
-def fit_stack(frame: pd.DataFrame, cars: Cars, log_price: np.ndarray, *, seed: int, progress: Progress = quiet, monotone: bool = True) -> Fitted:
+def fit_stack(frame: pd.DataFrame, cars: Cars, log_price: np.ndarray, *, seed: int, progress: Progress = quiet, monotone: bool = True, effort: Effort = FULL) -> Fitted:
     """Fit on checked listings without duplicates. frame as in `listings.checks`, cars its Cars, log_price (n,)."""
-    fold = folds(fingerprints(frame), FOLDS, seed)
+    fold = folds(fingerprints(frame), effort.folds, seed)
     progress("encodings", 0, 1)
     encoder, encoded = fit_encoder(cars, log_price, fold, seed)
     relative = is_relative(cars)
     base = target_base(encoder, cars, relative=relative)
     target = log_price - base
     task = boosting.Task(encoded.boosting, target, len(encoder.guarded) if monotone else 0, encoder.categorical_columns(encoded.boosting.shape[1]))
-    shape = boosting.tune(task, np.flatnonzero(fold != 0), np.flatnonzero(fold == 0), seed)
+    shape = boosting.tune(task, np.flatnonzero(fold != 0), np.flatnonzero(fold == 0), seed) if effort.tuned else boosting.Shape(31, 10)
     knots = net.guarded_knots(encoded.guarded)
     inputs = net.NetInputs(net.place_guarded(encoded.guarded, knots), encoded.free, encoded.codes)
     sizes = [int(column.max()) + 1 for column in encoded.codes.T]
     centre, scale = float(target.mean()), float(target.std())
     nets, boosters = [], []
     by_net, by_tree = np.empty((len(cars), 3)), np.empty(len(cars))
-    for part in range(FOLDS):
-        progress("fold", part, FOLDS)
+    for part in range(effort.folds):
+        progress("fold", part, effort.folds)
         train, hold = np.flatnonzero(fold != part), np.flatnonzero(fold == part)
-        one = net.train_net(inputs.take(train), (target[train] - centre) / scale, sizes, seed + part, epochs=net.epochs_for(len(train)))
+        one = net.train_net(inputs.take(train), (target[train] - centre) / scale, sizes, seed + part, epochs=max(3, round(net.epochs_for(len(train)) * effort.epochs)))
         by_net[hold] = net.predict_net(one, inputs.take(hold)) * scale + centre
         booster = boosting.fit_boosting(task, train, hold, shape=shape, quantile=None, seed=seed + part)
         by_tree[hold] = boosting.predict(booster, encoded.boosting[hold])
@@ -136,7 +147,7 @@ def fit_stack(frame: pd.DataFrame, cars: Cars, log_price: np.ndarray, *, seed: i
     )  # fmt: skip
     raw = stacked(by_net, by_tree, spread, weights)
     low, centre_map, high = (fit_map(raw[:, index], target, level) for index, level in enumerate(LEVELS))
-    stack = Stack(encoder, knots, centre, scale, nets, boosters, (lower, upper), weights, (low, centre_map, high), relative)
+    stack = Stack(encoder, knots, centre, scale, net.Bag(nets), boosters, (lower, upper), weights, (low, centre_map, high), relative)
     return Fitted(stack, calibrated(raw, stack.maps) + base[:, None], shape)
 
 
@@ -148,7 +159,7 @@ def fit_spread(encoded: Encoded, encoder: Encoder, rest: np.ndarray, fold: np.nd
     shape = boosting.Shape(15, max(20, len(rest) // 500))
     predicted = np.empty(len(rest))
     trees = []
-    for part in range(FOLDS):
+    for part in np.unique(fold):
         train, hold = np.flatnonzero(fold != part), np.flatnonzero(fold == part)
         booster = boosting.fit_boosting(task, train, hold, shape=shape, quantile=level, seed=seed)
         predicted[hold] = boosting.predict(booster, matrix[hold])

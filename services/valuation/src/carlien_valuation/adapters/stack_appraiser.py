@@ -1,0 +1,109 @@
+"""The trained stack behind the Appraiser protocol: points become plain columns, one batch for all."""
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from carlien_valuation.domain.car import ACCIDENT_GRADE, Car
+from carlien_valuation.listings.cells import normalise
+from carlien_valuation.listings.read import EPOCH
+from carlien_valuation.service.ports import Point, Spread, Support
+from carlien_valuation.training.columns import CATEGORIES, Cars, displacement_in, year_in
+from carlien_valuation.training.saved import SavedNetwork
+from carlien_valuation.training.store import Model, load_model
+
+
+class StackAppraiser:
+    """See service.ports.Appraiser. Not for concurrent use: one thread at a time calls it."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        encoder, card = model.stack.encoder, model.card
+        self.version, self.currency = model.version, str(card["currency"])
+        self.price_kind, self.synthetic = str(card["data"]["price_kind"]), bool(card["data"]["synthetic"])
+        self.data_cutoff = date.fromisoformat(card["data"]["cutoff"])
+        self.knows_age = card["data"]["age_p99"] is not None
+        self.condition = bool({"condition_grade", "accident"} & set(encoder.guarded))
+        self.usage = "usage_nature" in encoder.categories or "transfer_count" in encoder.numbers
+        self.region = "region_code" in encoder.categories
+        self.cold_start = Spread(model.cold_start.low, model.cold_start.high) if model.cold_start else None
+        self.max_age_years = float(card["data"]["age_p99"] or np.inf)
+        self.max_odometer_km = float(card["data"]["odometer_p99"] or np.inf)
+        self._has_models = encoder.levels[:2] == [["make"], ["model"]]
+
+    def values(self, points: Sequence[Point]) -> np.ndarray:
+        """P10, P50, P90 of each point, (n, 3)."""
+        cars = self.model.stack.encoder.completed(self._columns(points))
+        return np.exp(self.model.stack.log_quantiles(cars))
+
+    def support(self, cars: Sequence[Car]) -> list[Support]:
+        """Training cars of the same model, and whether make and model are known."""
+        tables = self.model.stack.encoder.target.tables
+        result = []
+        for car in cars:
+            make = _name(car.make)
+            hit = tables[0].get(make)
+            if not self._has_models:
+                result.append(Support(hit[1] if hit else 0, hit is None, unknown_model=False))
+                continue
+            model = tables[1].get(f"{make}\0{_name(car.model)}")
+            result.append(Support(model[1] if model else 0, hit is None, hit is not None and model is None))
+        return result
+
+    def typical_odometer(self, age_years: float) -> float:
+        """Median kilometres at an age."""
+        if np.isnan(age_years) or "odometer_km" not in self.model.stack.encoder.guarded:
+            return 0.0
+        return float(self.model.stack.encoder.typical_odometer(np.array([age_years]))[0])
+
+    def warm(self) -> None:
+        """Run every compiled shape once, so that the first caller doesn't wait for a compiler."""
+        car = Car("", next(iter(self.model.stack.encoder.target.tables[0]), ""), "")
+        point = Point(car, self.data_cutoff, 1.0, 10_000.0)
+        for size in (1, 4, 16, 64, 256, 1024):
+            self.values([point] * size)
+
+    def _columns(self, points: Sequence[Point]) -> Cars:
+        cars = [point.car for point in points]
+        text = {name: [""] * len(points) for name in CATEGORIES}
+        text |= {
+            "make": [_name(car.make) for car in cars],
+            "model": [_name(car.model) for car in cars],
+            "trim": [_name(car.trim) for car in cars],
+            "fuel_type": [car.fuel_type.casefold() for car in cars],
+            "color": [_name(car.color) for car in cars],
+            "region_code": [_name(point.car.region_code) if point.region else "" for point in points],
+            "usage_nature": [point.car.usage.casefold() if point.usage else "private" for point in points],
+        }
+
+        def numbers(values: list[float | None]) -> np.ndarray:
+            return np.array([np.nan if value is None else value for value in values], float)
+
+        grades = [point.car.grade if point.condition else None for point in points]
+        columns = {
+            "age_years": numbers([point.age_years for point in points]),
+            "odometer_km": numbers([point.odometer_km for point in points]),
+            "condition_grade": numbers(list(grades)),
+            "accident": numbers([None if grade is None else 2.0 if grade == ACCIDENT_GRADE else 0.0 for grade in grades]),
+            "new_price": numbers([None if car.new_price is None else float(car.new_price) for car in cars]),
+            "transfer_count": numbers([(point.car.transfer_count or 0) if point.usage else 0 for point in points]),
+            "market_years": numbers([(point.market_date - EPOCH).days / 365.25 for point in points]),
+            "model_year": numbers([year_in(trim) for trim in text["trim"]]),
+            "engine_l": numbers([displacement_in(trim) for trim in text["trim"]]),
+            "power_kw": np.full(len(points), np.nan),
+        }
+        return self.model.stack.encoder.with_attributes(Cars(text, columns))
+
+
+def _name(text: str) -> str:
+    return normalise(text).casefold()
+
+
+def load_appraiser(directory: Path) -> StackAppraiser:
+    """Load, check and warm a model directory; raises DomainError MODEL_*."""
+    model = load_model(directory, SavedNetwork(directory / "network"))
+    appraiser = StackAppraiser(model)
+    appraiser.warm()
+    return appraiser

@@ -1,0 +1,83 @@
+"""Puts valuation together: the only module that picks adapters."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported below
+
+import gc
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from datetime import time as time_of_day
+
+from carlien.valuation.v1 import valuation_service_pb2, valuation_service_pb2_grpc
+from carlien_common import kafka, postgres
+from carlien_common.domain.clock import Clock, utc_now
+from carlien_common.domain.errors import DomainError
+from carlien_common.grpc.policy import Policy
+from carlien_common.grpc.server import Registration, grpc_server
+from carlien_common.lifecycle import Application
+from carlien_common.logs import get_logger
+from carlien_common.outbox import OutboxRelay
+from carlien_common.postgres.pool import ping
+from carlien_valuation import metrics
+from carlien_valuation.adapters.policy_file import load_policies
+from carlien_valuation.adapters.postgres_appraisals import PostgresAppraisals
+from carlien_valuation.adapters.stack_appraiser import StackAppraiser, load_appraiser
+from carlien_valuation.config import ValuationSettings
+from carlien_valuation.domain.appraisal import Appraisal
+from carlien_valuation.grpc_api.valuation import ValuationServicer
+from carlien_valuation.service.appraise import Appraising, NoIndex, Request
+from carlien_valuation.service.batching import Batcher
+
+NAME = "valuation"
+PACKAGE = "carlien_valuation"
+log = get_logger(__name__)
+
+
+async def serve(settings: ValuationSettings, clock: Clock = utc_now) -> None:
+    """Runs until a signal or the death of a part; refuses to start on a model directory that isn't whole."""
+    started = time.monotonic()
+    appraiser = _appraiser(settings)
+    appraising = Appraising(appraiser, load_policies(settings.appraisal_policy_file), NoIndex(), clock)
+    gc.freeze()  # the model's tables live for good; the collector needn't walk them
+    async with Application(settings, NAME) as app:
+        pool = await app.enter(postgres.pool(settings))
+        await postgres.verify_schema(pool, PACKAGE)
+        app.readiness("postgres", lambda: ping(pool))
+        sender = await app.enter(kafka.producer(settings, f"carlien-{NAME}"))
+        app.spawn("outbox", OutboxRelay(settings, sender).run())
+        batcher = Batcher[Request, Appraisal](_measured(appraising), max_batch=settings.max_batch, max_waiting=settings.max_waiting)
+        app.spawn("appraiser", batcher.run())
+        store = PostgresAppraisals(pool, f"/{settings.org}/{NAME}", settings.appraisal_topic)
+        services: list[Registration] = [
+            (
+                valuation_service_pb2_grpc.add_ValuationServiceServicer_to_server,
+                ValuationServicer(appraising, batcher, store, clock),
+                valuation_service_pb2.DESCRIPTOR.services_by_name["ValuationService"].full_name,
+            ),
+        ]
+        await app.enter(grpc_server(settings, services, policy=Policy.load(PACKAGE, settings.policy_file), health=app.health))
+        log.info("valuation_ready", model_version=appraiser.version, seconds=round(time.monotonic() - started, 2))
+        await app.serve()
+
+
+def _appraiser(settings: ValuationSettings) -> StackAppraiser:
+    try:
+        appraiser = load_appraiser(settings.model_dir)
+    except DomainError as error:
+        log.error("model_refused", reason=error.reason, message=error.message)
+        raise SystemExit(2) from None
+    metrics.MODEL_INFO.labels(appraiser.version, str(appraiser.synthetic).lower()).set(1)
+    metrics.MODEL_CUTOFF.set(datetime.combine(appraiser.data_cutoff, time_of_day(), UTC).timestamp())
+    metrics.MODEL_MAPE.set(appraiser.model.card["out_of_fold"]["mape"] / 100)
+    return appraiser
+
+
+def _measured(appraising: Appraising) -> Callable[[Sequence[Request]], list[Appraisal]]:
+    def compute(requests: Sequence[Request]) -> list[Appraisal]:
+        metrics.BATCH_CARS.observe(len(requests))
+        with metrics.BATCH_SECONDS.time():
+            return appraising.appraise(requests)
+
+    return compute

@@ -1,0 +1,43 @@
+"""ValuationService: convert in, appraise, convert out."""
+
+import grpc
+
+from carlien.valuation.v1 import appraisal_pb2, valuation_service_pb2, valuation_service_pb2_grpc
+from carlien_common.domain.clock import Clock
+from carlien_common.domain.errors import invalid
+from carlien_common.grpc.context import current_caller
+from carlien_valuation import metrics
+from carlien_valuation.adapters.postgres_appraisals import PostgresAppraisals
+from carlien_valuation.domain.appraisal import Appraisal
+from carlien_valuation.grpc_api.answers import appraisal_message
+from carlien_valuation.grpc_api.requests import appraise_request
+from carlien_valuation.service.appraise import Appraising, Request
+from carlien_valuation.service.batching import Batcher
+
+
+class ValuationServicer(valuation_service_pb2_grpc.ValuationServiceServicer):
+    """See the proto."""
+
+    def __init__(self, appraising: Appraising, batcher: Batcher[Request, Appraisal], store: PostgresAppraisals, clock: Clock) -> None:
+        self._appraising = appraising
+        self._batcher = batcher
+        self._store = store
+        self._clock = clock
+
+    async def Appraise(
+        self, request: valuation_service_pb2.AppraiseRequest, context: grpc.aio.ServicerContext[object, object]
+    ) -> valuation_service_pb2.AppraiseResponse:
+        """Value one car; with `record`, once per idempotency key."""
+        if request.record and not request.idempotency_key:
+            raise invalid("idempotency_key", "IDEMPOTENCY_KEY_MISSING", "A recorded appraisal needs an idempotency key.")
+        asked = appraise_request(request, self._clock().date())
+        self._appraising.check(asked)
+        appraisal = await self._batcher.submit(asked)
+        metrics.counted(appraisal)
+        message = appraisal_message(appraisal)
+        if not request.record:
+            return valuation_service_pb2.AppraiseResponse(appraisal=message)
+        payload = request.SerializeToString(deterministic=True)
+        return await self._store.record(
+            current_caller().org, request.idempotency_key, payload, message, appraisal_pb2.APPRAISAL_CAUSE_REQUEST, appraisal.valued_at
+        )

@@ -1,0 +1,1 @@
+"""Dated tables of policy, each with its source."""

@@ -59,7 +59,8 @@ def up(starter: Starter) -> bool:
             starter.run("model (simulate)", [command, "sample-data", "--out", draft / "sample", "--seed", SEED], timeout_s=120.0)
             listings, mapping = draft / "sample" / "listings.csv", draft / "sample" / "mapping.yaml"
         starter.report(f"training the appraisal model on {found.description} (once; a minute or two) …")
-        train = [command, "train", "--listings", str(listings), "--mapping", str(mapping), "--out", str(draft / "model"), "--seed", SEED, "--quick"]
+        files = ["--listings", str(listings), "--mapping", str(mapping), "--out", str(draft / "model")]
+        train = [command, "train", *files, "--seed", SEED, "--quick"]
         starter.run("model (train)", train, timeout_s=TRAINING_TIMEOUT_S)
         try:
             (draft / "model").rename(target)

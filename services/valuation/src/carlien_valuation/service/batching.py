@@ -6,11 +6,16 @@ No linger: a request that finds the worker idle is computed at once, so a single
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
+from typing import Generic, TypeVar
 
 from carlien_common.domain.errors import exhausted
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
-class Batcher[Item, Result]:
+
+class Batcher(Generic[Item, Result]):
     """Runs `compute` on at most `max_batch` items at a time in one thread of its own; at most `max_waiting` wait, more are refused."""
 
     def __init__(self, compute: Callable[[Sequence[Item]], Sequence[Result]], *, max_batch: int, max_waiting: int) -> None:

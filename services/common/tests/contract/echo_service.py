@@ -123,20 +123,28 @@ def add_to_server(echo: Echo, server: Any) -> None:
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(NAME, handlers),))
 
 
-async def ask(channel: grpc.aio.Channel, rpc: str, text: str, **options: Any) -> list[str]:
-    """Calls an rpc of any kind with one request and returns all answers."""
-    path = f"/{NAME}/{rpc}"
-    serialize, parse = StringValue.SerializeToString, StringValue.FromString
+def start(channel: grpc.aio.Channel, rpc: str, text: str, **options: Any) -> Any:
+    """Starts a call of any kind with one request."""
     request = StringValue(value=text)
     options.setdefault("timeout", 20)
 
     async def one() -> AsyncIterator[StringValue]:
         yield request
 
-    if rpc == "Unary":
-        return [(await channel.unary_unary(path, serialize, parse)(request, **options)).value]
-    if rpc == "ClientStream":
-        return [(await channel.stream_unary(path, serialize, parse)(one(), **options)).value]
-    if rpc == "BidiStream":
-        return [answer.value async for answer in channel.stream_stream(path, serialize, parse)(one(), **options)]
-    return [answer.value async for answer in channel.unary_stream(path, serialize, parse)(request, **options)]
+    client, server = KINDS.get(rpc, (False, True))
+    make = {
+        (False, False): channel.unary_unary,
+        (False, True): channel.unary_stream,
+        (True, False): channel.stream_unary,
+        (True, True): channel.stream_stream,
+    }[client, server]
+    call: Any = make(f"/{NAME}/{rpc}", StringValue.SerializeToString, StringValue.FromString)
+    return call(one() if client else request, **options)
+
+
+async def ask(channel: grpc.aio.Channel, rpc: str, text: str, **options: Any) -> list[str]:
+    """Calls an rpc of any kind with one request and returns all answers."""
+    call = start(channel, rpc, text, **options)
+    if rpc in ("Unary", "ClientStream"):
+        return [(await call).value]
+    return [answer.value async for answer in call]

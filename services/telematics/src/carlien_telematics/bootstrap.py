@@ -1,6 +1,9 @@
 """Puts telematics together: the only module that picks adapters."""
 
 import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 
 from carlien.telematics.v1 import (
@@ -54,13 +57,21 @@ def registrations(pool: Pool) -> list[Registration]:
     ]
 
 
-async def serve(settings: TelematicsSettings) -> None:
-    """Runs until a signal or the death of a part."""
+@dataclass(slots=True)
+class Running:
+    """A started service and where it listens; a component that isn't part of it has port 0."""
+
+    app: Application
+    grpc_port: int = 0
+    gb32960_port: int = 0
+
+
+@asynccontextmanager
+async def running(settings: TelematicsSettings) -> AsyncIterator[Running]:
+    """Starts the components of `settings` in order, and stops them in reverse."""
     components = set(settings.components.split(","))
-    # A batch makes some hundred thousand short-lived objects without cycles: collecting them every 700 costs a third of its time.
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 20)
     async with Application(settings, "telematics") as app:
+        service = Running(app)
         pool = await app.enter(postgres.pool(settings, "telematics"))
         await postgres.verify_schema(pool, PACKAGE)
         app.readiness("postgres", lambda: ping(pool))
@@ -68,11 +79,21 @@ async def serve(settings: TelematicsSettings) -> None:
         if "consumer" in components:
             await _start_consumer(app, settings, pool)
         if "gateway" in components:
-            await _start_gateway(app, settings, pool)
+            service.gb32960_port = await _start_gateway(app, settings, pool)
         if "api" in components:
             policy = Policy.load(PACKAGE, settings.policy_file)
-            await app.enter(grpc_server(settings, registrations(pool), policy=policy, health=app.health))
-        await app.serve()
+            server = await app.enter(grpc_server(settings, registrations(pool), policy=policy, health=app.health))
+            service.grpc_port = server.port
+        yield service
+
+
+async def serve(settings: TelematicsSettings) -> None:
+    """Runs until a signal or the death of a part."""
+    # A batch makes some hundred thousand short-lived objects without cycles: collecting them every 700 costs a third of its time.
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
+    async with running(settings) as service:
+        await service.app.serve()
 
 
 def _upkeep(settings: TelematicsSettings, pool: Pool) -> Upkeep:
@@ -96,7 +117,7 @@ async def _start_consumer(app: Application, settings: TelematicsSettings, pool: 
     app.readiness("consumer", loop.check)
 
 
-async def _start_gateway(app: Application, settings: TelematicsSettings, pool: Pool) -> None:
+async def _start_gateway(app: Application, settings: TelematicsSettings, pool: Pool) -> int:
     book = AccessBook(PostgresAccessStore(pool))
     app.spawn("access changes", follow_changes(settings.postgres_dsn.get_secret_value(), book))
     presence = PostgresPresence(pool, settings.gateway_id)
@@ -116,3 +137,4 @@ async def _start_gateway(app: Application, settings: TelematicsSettings, pool: P
     publisher.drained = gateway.drained
     port = await app.enter(gateway.listening(settings.gb32960_host, settings.gb32960_port))
     log.info("gb32960_listening", port=port)
+    return int(port)

@@ -9,7 +9,7 @@ from carlien_telematics.codecs import gb32960
 from carlien_telematics.codecs.gb32960 import Command, Frame, Response, Version
 from carlien_telematics.commands import decode
 
-HEARTBEAT = gb32960.build(Frame(Version.V2016, Command.HEARTBEAT, Response.COMMAND, b"LSVNV2182E2100001", 1, b""))
+HEARTBEAT = gb32960.build(Frame(Version.V2016, Command.HEARTBEAT, Response.COMMAND, b"LSVNV2187E2100001", 1, b""))
 
 
 def run(
@@ -30,7 +30,7 @@ def test_one_bad_line_never_stops_it(monkeypatch: pytest.MonkeyPatch, capsys: py
         (False, "TRUNCATED"),
         (False, "START_MARK"),
     ]
-    assert answers[1]["vin"] == "LSVNV2182E2100001"
+    assert answers[1]["vin"] == "LSVNV2187E2100001"
 
 
 def test_good_frames_of_a_sticky_line_are_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

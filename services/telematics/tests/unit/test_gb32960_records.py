@@ -15,7 +15,7 @@ from carlien_telematics.codecs.gb32960 import Command, Frame, Response, Version,
 from carlien_telematics.codecs.gb32960.layout import Bits, Code, Layout, Number
 from carlien_telematics.codecs.gb32960.units import UNITS_2016, UNITS_2025
 
-VIN = b"LSVNV2182E2100001"
+VIN = b"LSVNV2187E2100001"
 TIMES = st.integers(1_000_000_000, 4_000_000_000).map(lambda second: datetime.fromtimestamp(second, UTC))
 _TOP = {"B": 0xFF, "H": 0xFFFF, "I": 0xFFFFFFFF}
 

@@ -10,7 +10,7 @@ from carlien_telematics.codecs.errors import Reason
 from carlien_telematics.codecs.gb32960 import Command, Frame, Response, StreamParser, Version
 
 TIME = gb32960.encode_time(datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC))
-VINS = (b"LSVNV2182E2100001", b"LJ12EKR10D4000002")
+VINS = (b"LSVNV2187E2100001", b"LJ12EKR10D4000002")
 
 
 def frame(payload: bytes = b"", vin: bytes = VINS[0], command: Command = Command.REALTIME, version: Version = Version.V2016) -> bytes:

@@ -26,7 +26,7 @@ from carlien_telematics.codecs.errors import FrameError, Reason
         ("43 01 03 01 00 00 00", {"mode": 3, "trouble_codes": ["P0103", "P0100"], "kind": "stored"}),
         ("43 01 03 01", {"mode": 3, "trouble_codes": ["P0301"], "kind": "stored"}),
         ("47 01 C1 00", {"mode": 7, "trouble_codes": ["U0100"], "kind": "pending"}),
-        ("49 02 01 4C 53 56 4E 56 32 31 38 32 45 32 31 30 30 30 30 31", {"mode": 9, "vin": "LSVNV2182E2100001"}),
+        ("49 02 01 4C 53 56 4E 56 32 31 38 37 45 32 31 30 30 30 30 31", {"mode": 9, "vin": "LSVNV2187E2100001"}),
     ],
 )
 def test_golden_answers(text: str, decoded: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from carlien_telematics.codecs.errors import FrameError, Reason
 Answer = dict[str, Any]
 
 _EXAMPLE = """example:
-  echo '232307fe4c53564e56323138324532313030303031010000d7' | carlien-decode --protocol gb32960
+  echo '232307fe4c53564e56323138374532313030303031010000d2' | carlien-decode --protocol gb32960
 
 One line in gives one line out: {"ok": true, "reason": null, …} or {"ok": false, "reason": "CHECK_BYTE", …}.
 A bad line never stops the run. A line that holds several messages (sticky) is not ok as one message: reason STICKY, and

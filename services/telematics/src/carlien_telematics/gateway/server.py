@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import time
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -119,13 +119,13 @@ class Gateway:
     # -- life
 
     @asynccontextmanager
-    async def listening(self, host: str, port: int) -> Any:
+    async def listening(self, host: str, port: int) -> AsyncIterator[int]:
         """Serves GB/T 32960 on `port` (0: any free one) and yields the port; closes every connection at the end."""
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: Gb32960Connection(self), host, port, backlog=_BACKLOG, family=socket.AF_INET)
         sweeper = loop.create_task(self._sweep())
         try:
-            yield server.sockets[0].getsockname()[1]
+            yield int(server.sockets[0].getsockname()[1])
         finally:
             server.close()
             sweeper.cancel()

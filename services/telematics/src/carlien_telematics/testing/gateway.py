@@ -17,7 +17,7 @@ from carlien_telematics.metrics import GatewayMetrics
 from carlien_telematics.service.access import AccessBook
 from carlien_telematics.service.publishing import OutgoingFrame
 
-VIN = "LSVNV2182E2100001"
+VIN = "LSVNV2187E2100001"
 ICCID = "89860000000000000001"
 AT = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
 FOREVER = 4e9
@@ -126,11 +126,7 @@ class Bench:
 
     async def device(self) -> "Device":
         """A connected terminal."""
-        sock = socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
-        sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self.port))
-        device = Device(*await asyncio.open_connection(sock=sock))
+        device = await connect(self.port)
         self._open.push_async_callback(device.close)
         return device
 
@@ -195,3 +191,12 @@ def record(
     """A record with one engine unit; the speed tells records apart."""
     units = {"engine": {"state": "STARTED", "crankshaft_rpm": speed_rpm, "consumption_l_per_100km": 5.0}}
     return message(command, gb32960.encode_record(version, at, units), vin, version)
+
+
+async def connect(port: int) -> Device:
+    """A terminal connected to a gateway on this machine, with small buffers."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    sock.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+    return Device(*await asyncio.open_connection(sock=sock))

@@ -200,10 +200,12 @@ func (s *fakeStub) GetFunctionAndParameters() (string, []string) {
 	return string(s.arguments[0]), parameters
 }
 
-func (s *fakeStub) GetTxID() string                               { return s.txID }
-func (s *fakeStub) GetCreator() ([]byte, error)                   { return s.caller, nil }
-func (s *fakeStub) GetTransient() (map[string][]byte, error)      { return s.transient, nil }
-func (s *fakeStub) GetTxTimestamp() (*timestamppb.Timestamp, error) { return timestamppb.New(s.at), nil }
+func (s *fakeStub) GetTxID() string                          { return s.txID }
+func (s *fakeStub) GetCreator() ([]byte, error)              { return s.caller, nil }
+func (s *fakeStub) GetTransient() (map[string][]byte, error) { return s.transient, nil }
+func (s *fakeStub) GetTxTimestamp() (*timestamppb.Timestamp, error) {
+	return timestamppb.New(s.at), nil
+}
 
 func (s *fakeStub) CreateCompositeKey(kind string, attributes []string) (string, error) {
 	return shim.CreateCompositeKey(kind, attributes)
@@ -304,7 +306,9 @@ func (i *fakeIterator) Next() (*queryresult.KV, error) {
 	return &queryresult.KV{Key: key, Value: i.ledger.state[key].value}, nil
 }
 
-type fakeHistory struct{ values []*queryresult.KeyModification }
+type fakeHistory struct {
+	values []*queryresult.KeyModification
+}
 
 func (h *fakeHistory) HasNext() bool { return len(h.values) > 0 }
 func (h *fakeHistory) Close() error  { return nil }

@@ -2,7 +2,7 @@ package registry
 
 // transferTitle changes a car's holder. Liens follow the car (Civil Code 406).
 func transferTitle(c *call, asked titleArguments) (*Title, error) {
-	if err := c.requireRegistrar(); err != nil {
+	if err := first(asked.check(), c.requireRegistrar()); err != nil {
 		return nil, err
 	}
 	title, agreed, err := c.planTransfer(asked)

@@ -10,7 +10,12 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from datetime import time as time_of_day
 
-from carlien.valuation.v1 import valuation_service_pb2, valuation_service_pb2_grpc
+from carlien.valuation.v1 import (
+    collateral_index_service_pb2,
+    collateral_index_service_pb2_grpc,
+    valuation_service_pb2,
+    valuation_service_pb2_grpc,
+)
 from carlien_common import kafka, postgres
 from carlien_common.domain.clock import Clock, utc_now
 from carlien_common.domain.errors import DomainError
@@ -21,14 +26,17 @@ from carlien_common.logs import get_logger
 from carlien_common.outbox import OutboxRelay
 from carlien_common.postgres.pool import ping
 from carlien_valuation import metrics
+from carlien_valuation.adapters.index_store import PostgresIndexFeed, PostgresIndexStore
 from carlien_valuation.adapters.policy_file import load_policies
 from carlien_valuation.adapters.postgres_appraisals import PostgresAppraisals
 from carlien_valuation.adapters.stack_appraiser import StackAppraiser, load_appraiser
 from carlien_valuation.config import ValuationSettings
 from carlien_valuation.domain.appraisal import Appraisal
+from carlien_valuation.grpc_api.index_servicer import IndexServicer
 from carlien_valuation.grpc_api.valuation import ValuationServicer
 from carlien_valuation.service.appraise import Appraising, NoIndex, Request
 from carlien_valuation.service.batching import Batcher
+from carlien_valuation.service.index import Indices
 
 NAME = "valuation"
 PACKAGE = "carlien_valuation"
@@ -50,11 +58,18 @@ async def serve(settings: ValuationSettings, clock: Clock = utc_now) -> None:
         batcher = Batcher[Request, Appraisal](_measured(appraising), max_batch=settings.max_batch, max_waiting=settings.max_waiting)
         app.spawn("appraiser", batcher.run())
         store = PostgresAppraisals(pool, f"/{settings.org}/{NAME}", settings.appraisal_topic)
+        feed = PostgresIndexFeed(settings)
+        app.spawn("index_feed", feed.run())
         services: list[Registration] = [
             (
                 valuation_service_pb2_grpc.add_ValuationServiceServicer_to_server,
                 ValuationServicer(appraising, batcher, store, clock),
                 valuation_service_pb2.DESCRIPTOR.services_by_name["ValuationService"].full_name,
+            ),
+            (
+                collateral_index_service_pb2_grpc.add_CollateralIndexServiceServicer_to_server,
+                IndexServicer(Indices(PostgresIndexStore(pool), feed)),
+                collateral_index_service_pb2.DESCRIPTOR.services_by_name["CollateralIndexService"].full_name,
             ),
         ]
         await app.enter(grpc_server(settings, services, policy=Policy.load(PACKAGE, settings.policy_file), health=app.health))

@@ -14,7 +14,11 @@ from carlien_valuation.domain.policy import AppraisalPolicy, MarketLevel
 
 def load_policies(path: Path | None = None) -> list[AppraisalPolicy]:
     """All editions, oldest first; the shipped ones where path is None. Raises DomainError POLICY_INVALID."""
-    text = path.read_text(encoding="utf-8") if path else files("carlien_valuation.policies").joinpath("appraisal.yaml").read_text(encoding="utf-8")
+    text = (
+        path.read_text(encoding="utf-8")
+        if path
+        else files("carlien_valuation.policies").joinpath("appraisal.yaml").read_text(encoding="utf-8")
+    )
     try:
         editions = [_edition(document) for document in yaml.safe_load(text)["editions"]]
     except (KeyError, TypeError, ValueError, yaml.YAMLError) as error:

@@ -37,7 +37,9 @@ class PostgresAppraisals:
         """Append to the car's history inside the caller's transaction and emit; sets appraisal_id."""
         # One writer per car at a time, so that `supersedes` forms a chain and events leave in its order.
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", appraisal.vin)
-        previous = await connection.fetchval("SELECT appraisal_id FROM appraisal WHERE vin = $1 ORDER BY sequence DESC LIMIT 1", appraisal.vin)
+        previous = await connection.fetchval(
+            "SELECT appraisal_id FROM appraisal WHERE vin = $1 ORDER BY sequence DESC LIMIT 1", appraisal.vin
+        )
         appraisal.appraisal_id = new_id()
         supersedes = str(previous) if previous else ""
         await connection.execute(
@@ -52,5 +54,11 @@ class PostgresAppraisals:
         )
         event = events_pb2.AppraisalRecorded(appraisal=appraisal, cause=cause, supersedes=supersedes)
         await append(
-            connection, topic=self._topic, key=appraisal.vin, event=event, ce_type=CE_TYPE, ce_source=self._source, ce_id=appraisal.appraisal_id
+            connection,
+            topic=self._topic,
+            key=appraisal.vin,
+            event=event,
+            ce_type=CE_TYPE,
+            ce_source=self._source,
+            ce_id=appraisal.appraisal_id,
         )

@@ -16,9 +16,16 @@ in [p10, p90]), rel_width80 (mean of (p90 - p10) / p50). Exit code 1 where the m
 
 def add_parser(subparsers: Any) -> None:
     """Register the subcommand."""
-    parser = subparsers.add_parser("evaluate", help="train and score on one split", epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = subparsers.add_parser(
+        "evaluate", help="train and score on one split", epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_listings(parser)
-    parser.add_argument("--split", choices=("auto", "time", "group"), default="auto", help="auto: by time where dates spread over 60 days, else grouped by fingerprint")
+    parser.add_argument(
+        "--split",
+        choices=("auto", "time", "group"),
+        default="auto",
+        help="auto: by time where dates spread over 60 days, else grouped by fingerprint",
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--report", type=Path, metavar="JSON", help="report file; standard output without it")
     parser.add_argument("--sample", type=int, metavar="N", help="use N random rows only")
@@ -35,7 +42,9 @@ def run(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
     table, _ = load(arguments.listings, arguments.mapping)
     say(f"{table.rows_read} rows read in {time.monotonic() - started:.0f} s")
-    report = evaluate(table, split_kind=arguments.split, seed=arguments.seed, sample=arguments.sample, monotone=not arguments.free, progress=progress)
+    report = evaluate(
+        table, split_kind=arguments.split, seed=arguments.seed, sample=arguments.sample, monotone=not arguments.free, progress=progress
+    )
     report["seconds"] = round(time.monotonic() - started, 1)
     write_json(arguments.report, report)
     if arguments.json and arguments.report:

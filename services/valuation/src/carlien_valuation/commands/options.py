@@ -14,7 +14,13 @@ from carlien_valuation.listings.read import Table, expand, read_listings
 def add_listings(parser: argparse.ArgumentParser, *, several: bool = True) -> None:
     """--listings and --mapping."""
     parser.add_argument("--listings", required=True, nargs="+" if several else None, metavar="FILE", help="CSV files or globs (also .gz)")
-    parser.add_argument("--mapping", required=True, type=Path, metavar="YAML", help="where each field is and how it is written (see schemas/mapping.schema.json)")
+    parser.add_argument(
+        "--mapping",
+        required=True,
+        type=Path,
+        metavar="YAML",
+        help="where each field is and how it is written (see schemas/mapping.schema.json)",
+    )
 
 
 def load(listings: list[str], mapping_path: Path) -> tuple[Table, Mapping]:

@@ -17,7 +17,9 @@ their reason; so are makes the model doesn't know. UNKNOWN_MODEL beside a value:
 
 def add_parser(subparsers: Any) -> None:
     """Register the subcommand."""
-    parser = subparsers.add_parser("predict", help="value listings with a trained model", epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = subparsers.add_parser(
+        "predict", help="value listings with a trained model", epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", required=True, type=Path, metavar="DIR")
     add_listings(parser)
     parser.add_argument("--out", required=True, type=Path, metavar="CSV")

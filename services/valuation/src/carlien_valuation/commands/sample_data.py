@@ -16,7 +16,9 @@ The market is invented; a model trained on it says so on its card and in every a
 
 def add_parser(subparsers: Any) -> None:
     """Register the subcommand."""
-    parser = subparsers.add_parser("sample-data", help="write simulated listings", epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = subparsers.add_parser(
+        "sample-data", help="write simulated listings", epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="gets listings.csv and mapping.yaml")
     parser.add_argument("--rows", type=int, default=6000)
     parser.add_argument("--seed", type=int, default=1)
@@ -36,5 +38,14 @@ def run(arguments: argparse.Namespace) -> int:
     listings, mapping = write_sample(arguments.out, arguments.rows, arguments.seed, until)
     say(f"{arguments.rows} simulated listings up to {until}: {listings}, {mapping}")
     if arguments.json:
-        write_json(None, {"listings": str(listings), "mapping": str(mapping), "rows": arguments.rows, "seed": arguments.seed, "until": until.isoformat()})
+        write_json(
+            None,
+            {
+                "listings": str(listings),
+                "mapping": str(mapping),
+                "rows": arguments.rows,
+                "seed": arguments.seed,
+                "until": until.isoformat(),
+            },
+        )
     return 0

@@ -16,7 +16,9 @@ Exit code 1 where the new model doesn't beat a per-model depreciation line; it i
 
 def add_parser(subparsers: Any) -> None:
     """Register the subcommand."""
-    parser = subparsers.add_parser("train", help="train an appraisal model", epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = subparsers.add_parser(
+        "train", help="train an appraisal model", epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add_listings(parser)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="the model directory")
     parser.add_argument("--seed", type=int, default=1)
@@ -44,7 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
     fresh = out.with_name(f".{out.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     synthetic = mapping.description.startswith("Simulated")
-    card = train(table, mapping, fresh, seed=arguments.seed, progress=progress, synthetic=synthetic, effort=QUICK if arguments.quick else FULL)
+    card = train(
+        table, mapping, fresh, seed=arguments.seed, progress=progress, synthetic=synthetic, effort=QUICK if arguments.quick else FULL
+    )
     scores, line = card["out_of_fold"], card["depreciation_baseline"]
     better = scores["mape"] < line["mape"]
     if table.rejections.total:

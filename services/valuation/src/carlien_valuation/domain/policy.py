@@ -43,7 +43,9 @@ def in_force(editions: Sequence[AppraisalPolicy], day: date) -> AppraisalPolicy:
     """The newest edition that was in force on a day; the first one before all of them."""
     if not editions:
         raise precondition("POLICY_MISSING", "there is no edition of the appraisal policy")
-    return max((edition for edition in editions if edition.in_force_from <= day), key=lambda edition: edition.in_force_from, default=editions[0])
+    return max(
+        (edition for edition in editions if edition.in_force_from <= day), key=lambda edition: edition.in_force_from, default=editions[0]
+    )
 
 
 def widened(low: float, high: float, spread: float) -> tuple[float, float]:

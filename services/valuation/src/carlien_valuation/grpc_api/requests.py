@@ -20,7 +20,10 @@ FIRST_CAR: Final = date(1886, 1, 29)
 """Nothing was registered before Benz's patent."""
 
 _PRICE_TYPES: Final = {appraisal_pb2.PriceType.Value(f"PRICE_TYPE_{kind}"): kind for kind in PriceType}
-_USAGES: Final = {vehicle_pb2.USAGE_NATURE_UNSPECIFIED: Usage.PRIVATE, **{vehicle_pb2.UsageNature.Value(f"USAGE_NATURE_{usage}"): usage for usage in Usage}}
+_USAGES: Final = {
+    vehicle_pb2.USAGE_NATURE_UNSPECIFIED: Usage.PRIVATE,
+    **{vehicle_pb2.UsageNature.Value(f"USAGE_NATURE_{usage}"): usage for usage in Usage},
+}
 
 
 def appraise_request(message: valuation_service_pb2.AppraiseRequest, today: date) -> Request:
@@ -48,7 +51,9 @@ def car_of(message: vehicle_pb2.Vehicle, today: date) -> Car:
         if not names["make"]:
             raise invalid("vehicle.make", "MAKE_MISSING", "Which make is it?")
     with fields:
-        registered = date_from_proto(message.first_registration, "vehicle.first_registration") if message.HasField("first_registration") else None
+        registered = (
+            date_from_proto(message.first_registration, "vehicle.first_registration") if message.HasField("first_registration") else None
+        )
         if registered and registered < FIRST_CAR:
             raise invalid("vehicle.first_registration", "REGISTRATION_IMPLAUSIBLE", "There were no cars then.")
         if registered and (registered - today).days > 1:

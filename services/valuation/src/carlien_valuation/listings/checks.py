@@ -64,7 +64,9 @@ def check(table: Table, *, priced: bool = True, as_of: date | None = None) -> Li
     frame = frame[~frame["source"].isin(rejections.by_source.keys())].reset_index(drop=True)
     used = table.rows_read - table.filtered
     if rejections.total * 2 > used or not len(frame):
-        raise precondition("LISTINGS_REJECTED", f"{rejections.total} of {used} rows can't be used; is the mapping right? {rejections.summary()}")
+        raise precondition(
+            "LISTINGS_REJECTED", f"{rejections.total} of {used} rows can't be used; is the mapping right? {rejections.summary()}"
+        )
     last = float(frame["as_of"].max())
     return Listings(frame, currency, EPOCH + timedelta(days=int(last)), tuple(warnings))
 
@@ -72,7 +74,9 @@ def check(table: Table, *, priced: bool = True, as_of: date | None = None) -> Li
 def _currency(frame: pd.DataFrame, warnings: list[str]) -> str:
     found = sorted(set(frame["currency"].str.upper()) - {""})
     if len(found) > 1:
-        raise invalid("currency", "CURRENCY_MIXED", f"the rows have several currencies ({', '.join(found[:6])}): keep one with the mapping's `keep`")
+        raise invalid(
+            "currency", "CURRENCY_MIXED", f"the rows have several currencies ({', '.join(found[:6])}): keep one with the mapping's `keep`"
+        )
     if not found:
         warnings.append("The mapping states no currency; amounts are in XXX.")
     return found[0] if found else "XXX"
@@ -112,13 +116,17 @@ def _ages(frame: pd.DataFrame, rejections: Rejections) -> None:
     age = stated.fillna(frame["age_years"]).fillna(by_year)
     registered_year = 1970 + np.floor(frame["registered"] / DAYS_PER_YEAR)
     # A registration known by its year only may lie up to half a year "ahead"; a model year may lead the calendar by one.
-    slack = np.where(stated.notna(), np.where(frame["registered_precision"] == 3, 0.55, 0.1), np.where(frame["age_years"].notna(), 0.1, 1.55))
+    slack = np.where(
+        stated.notna(), np.where(frame["registered_precision"] == 3, 0.55, 0.1), np.where(frame["age_years"].notna(), 0.1, 1.55)
+    )
     future = age < -slack
     _reject(
         frame, future, rejections, "FUTURE_REGISTRATION",
         lambda row: f"registered after its as_of date {EPOCH + timedelta(days=int(row.as_of))}",
     )  # fmt: skip
-    _reject(frame, age > MAX_AGE_YEARS, rejections, "AGE_IMPLAUSIBLE", lambda row: f"older than {MAX_AGE_YEARS:.0f} years at its as_of date")
+    _reject(
+        frame, age > MAX_AGE_YEARS, rejections, "AGE_IMPLAUSIBLE", lambda row: f"older than {MAX_AGE_YEARS:.0f} years at its as_of date"
+    )
     frame["has_registration"] = stated.notna() | frame["age_years"].notna()
     frame["age_years"] = age.clip(lower=0.0)
     frame["year"] = registered_year.fillna(frame["model_year"]).fillna(as_of_year - np.floor(frame["age_years"]))
@@ -129,19 +137,35 @@ def _file_units(frame: pd.DataFrame, currency: str) -> None:
     if len(aged) >= 20:
         median, age = float(aged["odometer_km"].median()), float(aged["age_years"].median())
         if median < 1_000:
-            raise invalid("fields.odometer_km.unit", "ODOMETER_UNIT", f"the median odometer is {median:g} km at {age:.1f} years: is its unit 万公里 or thousand_km?")
+            raise invalid(
+                "fields.odometer_km.unit",
+                "ODOMETER_UNIT",
+                f"the median odometer is {median:g} km at {age:.1f} years: is its unit 万公里 or thousand_km?",
+            )
         if median > 2_000_000:
-            raise invalid("fields.odometer_km.unit", "ODOMETER_UNIT", f"the median odometer is {median:g} km at {age:.1f} years: the unit is too large")
+            raise invalid(
+                "fields.odometer_km.unit",
+                "ODOMETER_UNIT",
+                f"the median odometer is {median:g} km at {age:.1f} years: the unit is too large",
+            )
     priced = frame[frame["price"] > 0]
     both = priced[priced["new_price"] > 0]
     if len(both) >= 20:
         ratio = float((both["price"] / both["new_price"]).median())
         if not 0.02 < ratio < 5:
-            raise invalid("fields.price.unit", "PRICE_UNIT", f"the median price is {ratio:g} of the price when new: price and new_price are in different units")
+            raise invalid(
+                "fields.price.unit",
+                "PRICE_UNIT",
+                f"the median price is {ratio:g} of the price when new: price and new_price are in different units",
+            )
     median_price = float(priced["price"].median()) if len(priced) else float("nan")
     per_usd = PER_USD.get(currency)
     if per_usd and len(priced) >= 20 and not MEDIAN_PRICE_USD[0] < median_price / per_usd < MEDIAN_PRICE_USD[1]:
-        raise invalid("fields.price.unit", "PRICE_UNIT", f"the median price is {median_price:g} {currency}: is its unit 万, k, lakh or another currency's?")
+        raise invalid(
+            "fields.price.unit",
+            "PRICE_UNIT",
+            f"the median price is {median_price:g} {currency}: is its unit 万, k, lakh or another currency's?",
+        )
 
 
 def _odometers(frame: pd.DataFrame, rejections: Rejections) -> None:
@@ -170,7 +194,13 @@ def _prices(frame: pd.DataFrame, rejections: Rejections) -> None:
     centre = logs.groupby(cell).transform("median").where(common, logs.median())
     limit = np.log(np.where(common, PRICE_FACTOR_MODEL, PRICE_FACTOR_FILE))
     far = good & ((logs - centre).abs() > limit) & ~ratio.between(0.004, 4)
-    _reject(frame, far, rejections, "PRICE_UNIT", lambda row: f"price {row.price:g} is far from the usual {np.exp(centre[row.Index]):.0f}: another unit?")
+    _reject(
+        frame,
+        far,
+        rejections,
+        "PRICE_UNIT",
+        lambda row: f"price {row.price:g} is far from the usual {np.exp(centre[row.Index]):.0f}: another unit?",
+    )
 
 
 def _names(frame: pd.DataFrame, rejections: Rejections) -> None:

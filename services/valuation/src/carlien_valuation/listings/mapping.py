@@ -22,7 +22,17 @@ Kind = Literal["text", "number", "date"]
 TEXT_FIELDS = (
     "make", "model", "trim", "fuel_type", "transmission", "body_type", "drive", "color", "region_code", "seller_type", "usage_nature", "accident", "currency",
 )  # fmt: skip
-NUMBER_FIELDS = ("price", "new_price", "odometer_km", "engine_l", "power_kw", "transfer_count", "condition_grade", "model_year", "age_years")
+NUMBER_FIELDS = (
+    "price",
+    "new_price",
+    "odometer_km",
+    "engine_l",
+    "power_kw",
+    "transfer_count",
+    "condition_grade",
+    "model_year",
+    "age_years",
+)
 DATE_FIELDS = ("as_of", "first_registration")
 
 UNITS: dict[str, float] = {
@@ -109,7 +119,8 @@ def parse_mapping(document: object, name: str = "mapping") -> Mapping:
     faults: list[FieldViolation] = []
     fields = {key: _field(key, spec, kind_of(key), faults, "fields") for key, spec in document["fields"].items()}
     attributes = {
-        key: _field(key, spec, "number" if spec["kind"] == "number" else "text", faults, "attributes") for key, spec in document.get("attributes", {}).items()
+        key: _field(key, spec, "number" if spec["kind"] == "number" else "text", faults, "attributes")
+        for key, spec in document.get("attributes", {}).items()
     }
     if faults:
         raise _invalid_mapping(name, faults)
@@ -155,7 +166,11 @@ def _field(name: str, spec: Any, kind: Kind, faults: list[FieldViolation], where
 
     unit = str(spec.get("unit", "1")).casefold()
     if unit not in UNITS:
-        faults.append(FieldViolation(f"{where}.{name}.unit", "MAPPING_UNIT", f"unknown unit {spec['unit']!r}; known: {', '.join(UNITS)}; or give `scale`"))
+        faults.append(
+            FieldViolation(
+                f"{where}.{name}.unit", "MAPPING_UNIT", f"unknown unit {spec['unit']!r}; known: {', '.join(UNITS)}; or give `scale`"
+            )
+        )
     formats = spec.get("format", ())
     constant = spec.get("constant")
     return FieldMap(
@@ -165,10 +180,14 @@ def _field(name: str, spec: Any, kind: Kind, faults: list[FieldViolation], where
         constant=None if constant is None else constant.isoformat() if isinstance(constant, date) else _text(constant),
         file_name=pattern("file_name"),
         extract=pattern("extract"),
-        values=tuple((cell, None if value is None else _text(value)) for key, value in spec.get("values", {}).items() for cell in _cells(key)),
+        values=tuple(
+            (cell, None if value is None else _text(value)) for key, value in spec.get("values", {}).items() for cell in _cells(key)
+        ),
         factor=UNITS.get(unit, 1.0),
         scale=float(spec.get("scale", 1.0)),
-        units=tuple(sorted(((text.casefold(), float(factor)) for text, factor in spec.get("units", {}).items()), key=lambda unit: -len(unit[0]))),
+        units=tuple(
+            sorted(((text.casefold(), float(factor)) for text, factor in spec.get("units", {}).items()), key=lambda unit: -len(unit[0]))
+        ),
         formats=(formats,) if isinstance(formats, str) else tuple(formats),
     )
 

@@ -127,7 +127,9 @@ def _rows(path: Path, mapping: Mapping, rejections: Rejections) -> tuple[dict[st
     first = None if header is not None else next(reader, None)
     width = len(header or first or ())
     position = _positions(path, mapping, [name.strip() for name in header] if header is not None else None, width)
-    filters = [(position[column], values, keep) for group, keep in ((mapping.keep, True), (mapping.drop, False)) for column, values in group]
+    filters = [
+        (position[column], values, keep) for group, keep in ((mapping.keep, True), (mapping.drop, False)) for column, values in group
+    ]
     columns: dict[str | int, list[str]] = {column: [] for column in (*position, "\0source")}
     picks = [(columns[column], index) for column, index in position.items()]
     sources: list[str] = []
@@ -213,7 +215,10 @@ class _Columns:
             return [file_name_value(field_map, self.file_name) or ""] * len(self.sources)
         if len(field_map.columns) == 1:
             return self.cells[field_map.columns[0]]
-        return [" ".join(cell.strip() for cell in row if cell.strip()) for row in zip(*(self.cells[column] for column in field_map.columns), strict=True)]
+        return [
+            " ".join(cell.strip() for cell in row if cell.strip())
+            for row in zip(*(self.cells[column] for column in field_map.columns), strict=True)
+        ]
 
     def text(self, field_map: FieldMap | None) -> list[str]:
         """Normalised text, "" where missing."""

@@ -65,7 +65,9 @@ class Appraising:
         if len(set(request.price_types)) < len(request.price_types):
             raise invalid("price_types", "PRICE_TYPE_REPEATED", "Each price type can be asked for once.")
         if request.currency and request.currency != self.appraiser.currency:
-            raise invalid("currency_code", "CURRENCY_UNSUPPORTED", f"This model values in {self.appraiser.currency}, not in {request.currency}.")
+            raise invalid(
+                "currency_code", "CURRENCY_UNSUPPORTED", f"This model values in {self.appraiser.currency}, not in {request.currency}."
+            )
         if (request.valuation_date - today).days > 1:
             raise invalid("valuation_date", "VALUATION_DATE_FUTURE", "A value in the future is a forecast: ask for a residual.")
         if car.first_registration and car.first_registration > request.valuation_date:
@@ -130,12 +132,18 @@ class Appraising:
         levels["market_index"] = levels["options"] * plan.reading.ratio
         estimates = tuple(self._estimate(price_type, policy, levels, spread, support, request) for price_type in request.price_types)
         age = _age(car, request.valuation_date)
-        return self._frame(request, plan.reading, estimates, "", self._warnings(request, support, policy), round(appraiser.typical_odometer(age)))
+        return self._frame(
+            request, plan.reading, estimates, "", self._warnings(request, support, policy), round(appraiser.typical_odometer(age))
+        )
 
     def _levels(self, car: Car, policy: AppraisalPolicy, values: dict[str, float]) -> dict[str, float]:
         """The value after each step, in the order it is built up, with policy factors where the model has no column."""
         condition = 1.0 if self.appraiser.condition or car.grade is None else policy.grades[car.grade]
-        usage = 1.0 if self.appraiser.usage else policy.usages[car.usage] * policy.transfer ** min(car.transfer_count or 0, policy.transfers_counted)
+        usage = (
+            1.0
+            if self.appraiser.usage
+            else policy.usages[car.usage] * policy.transfer ** min(car.transfer_count or 0, policy.transfers_counted)
+        )
         factors = {"base": 1.0, "age": 1.0, "mileage": 1.0, "condition": condition, "usage": condition * usage, "region": condition * usage}
         return {step: values[step] * factor for step, factor in factors.items() if step in values}
 
@@ -161,7 +169,13 @@ class Appraising:
         return self._frame(request, reading, (), reason, _remarks(request.car), 0)
 
     def _frame(
-        self, request: Request, reading: IndexReading, estimates: tuple[Estimate, ...], reason: str, warnings: tuple[Remark, ...], typical_km: int
+        self,
+        request: Request,
+        reading: IndexReading,
+        estimates: tuple[Estimate, ...],
+        reason: str,
+        warnings: tuple[Remark, ...],
+        typical_km: int,
     ) -> Appraisal:
         return Appraisal(
             vin=request.car.vin, estimates=estimates, abstain_reason=reason, warnings=warnings, model_version=self.appraiser.version,

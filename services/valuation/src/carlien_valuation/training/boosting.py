@@ -53,7 +53,10 @@ def fit_boosting(
     else:
         params |= {"objective": "quantile", "alpha": quantile, "metric": "quantile"}
     if task.guarded:
-        params |= {"monotone_constraints": [-1] * task.guarded + [0] * (task.matrix.shape[1] - task.guarded), "monotone_constraints_method": "basic"}
+        params |= {
+            "monotone_constraints": [-1] * task.guarded + [0] * (task.matrix.shape[1] - task.guarded),
+            "monotone_constraints_method": "basic",
+        }
     data = lgb.Dataset(task.matrix[train], task.target[train], categorical_feature=task.categorical)
     if not len(hold):
         return lgb.train(params, data, trees)
@@ -63,7 +66,9 @@ def fit_boosting(
 
 def predict(booster: lgb.Booster, matrix: np.ndarray) -> np.ndarray:
     """Predicted target (n,) with the trees early stopping chose."""
-    return np.asarray(booster.predict(matrix, num_iteration=booster.best_iteration if booster.best_iteration > 0 else None, num_threads=THREADS))
+    return np.asarray(
+        booster.predict(matrix, num_iteration=booster.best_iteration if booster.best_iteration > 0 else None, num_threads=THREADS)
+    )
 
 
 def tune(task: Task, train: np.ndarray, hold: np.ndarray, seed: int) -> Shape:

@@ -86,7 +86,9 @@ class Encoder:
 
     def texts(self, cars: Cars) -> list[str]:
         """The free text of each car."""
-        return [f"{make} {model} {trim}" for make, model, trim in zip(cars.text["make"], cars.text["model"], cars.text["trim"], strict=True)]
+        return [
+            f"{make} {model} {trim}" for make, model, trim in zip(cars.text["make"], cars.text["model"], cars.text["trim"], strict=True)
+        ]
 
     def filled_new_price(self, cars: Cars, keys: list[list[str]]) -> np.ndarray:
         """Log price when new, filled from the nearest level where missing, shape (n,)."""
@@ -193,7 +195,9 @@ def fit_encoder(cars: Cars, log_price: np.ndarray, fold: np.ndarray, seed: int) 
     keys = encoder.keys(cars)
     if "new_price" in numbers:
         known = cars.numbers["new_price"] > 0
-        encoder.new_price = fit_target([[level[row] for row in np.flatnonzero(known)] for level in keys], np.log(cars.numbers["new_price"][known]), fold[known])[0]
+        encoder.new_price = fit_target(
+            [[level[row] for row in np.flatnonzero(known)] for level in keys], np.log(cars.numbers["new_price"][known]), fold[known]
+        )[0]
     filled = encoder.filled_new_price(cars, keys) if "new_price" in numbers else np.zeros(n)
     rest = log_price - filled - _trend(age, cars.numbers["odometer_km"], log_price - filled)
     encoder.target, means, counts = fit_target(keys, rest, fold)
@@ -221,7 +225,10 @@ def _defaults(cars: Cars, numbers: list[str], categories: list[str]) -> dict[str
     for name in categories:
         column = pd.Series(cars.text[name])
         if (column != "").mean() >= 0.95:
-            result[name] = {**column.groupby(models).agg(lambda cells: cells.value_counts().index[0]).to_dict(), "": str(column.value_counts().index[0])}
+            result[name] = {
+                **column.groupby(models).agg(lambda cells: cells.value_counts().index[0]).to_dict(),
+                "": str(column.value_counts().index[0]),
+            }
     for name in numbers:
         if name not in {"new_price", "market_years", "model_year", "transfer_count"} and _share(cars.numbers[name]) >= 0.95:
             values = pd.Series(cars.numbers[name])
@@ -285,7 +292,9 @@ def _trend(age: np.ndarray, odometer: np.ndarray, target: np.ndarray) -> np.ndar
     """What age and distance explain by themselves, so that encodings compare cars and not their years; shape (n,)."""
     age = np.nan_to_num(age, nan=_median(age, 0.0))
     odometer = np.nan_to_num(odometer, nan=_median(odometer, 0.0)) / 1e5
-    design = np.column_stack([np.ones(len(age)), age, np.maximum(age - 4, 0), np.maximum(age - 10, 0), odometer, np.sqrt(np.maximum(odometer, 0))])
+    design = np.column_stack(
+        [np.ones(len(age)), age, np.maximum(age - 4, 0), np.maximum(age - 10, 0), odometer, np.sqrt(np.maximum(odometer, 0))]
+    )
     solution: np.ndarray = np.linalg.lstsq(design, target, rcond=None)[0]
     return design @ solution
 

@@ -102,7 +102,14 @@ def epochs_for(rows: int) -> int:
 
 
 def train_net(
-    inputs: NetInputs, target: np.ndarray, sizes: list[int], seed: int, *, epochs: int, rate: float = 2e-3, tick: Callable[[], None] = lambda: None
+    inputs: NetInputs,
+    target: np.ndarray,
+    sizes: list[int],
+    seed: int,
+    *,
+    epochs: int,
+    rate: float = 2e-3,
+    tick: Callable[[], None] = lambda: None,
 ) -> MonotoneNet:
     """Train one network on all given rows. target (n,) standardised log price. AdamW with a one-cycle cosine rate."""
     rows = len(target)
@@ -161,7 +168,11 @@ class Bag(tf.Module):  # type: ignore[misc]
         self.nets = nets
         self._chunk = chunk
         first = nets[0]
-        self.widths = (int(first.skip.shape[0]), int(first.w1.shape[0]) - sum(int(table.shape[1]) for table in first.embeddings), len(first.embeddings))
+        self.widths = (
+            int(first.skip.shape[0]),
+            int(first.w1.shape[0]) - sum(int(table.shape[1]) for table in first.embeddings),
+            len(first.embeddings),
+        )
         self.forward = tf.function(
             lambda guarded, free, codes: tf.add_n([tf.sort(one(guarded, free, codes), axis=1) for one in self.nets]) / len(self.nets),
             input_signature=[

@@ -26,7 +26,9 @@ class SavedNetwork:
             parts = [self.predict(inputs.take(np.arange(start, min(start + BUCKETS[-1], rows)))) for start in range(0, rows, BUCKETS[-1])]
             return np.concatenate(parts)
         bucket = next(size for size in BUCKETS if size >= rows)
-        return in_chunks(self._forward, NetInputs(*(_padded(part, bucket) for part in (inputs.guarded, inputs.free, inputs.codes))), bucket)[:rows]
+        return in_chunks(
+            self._forward, NetInputs(*(_padded(part, bucket) for part in (inputs.guarded, inputs.free, inputs.codes))), bucket
+        )[:rows]
 
     def warm(self, inputs: NetInputs) -> None:
         """Compile every bucket; `inputs` is any one row."""

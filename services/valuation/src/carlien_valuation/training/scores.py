@@ -28,7 +28,9 @@ def interval_scores(price: np.ndarray, p10: np.ndarray, p50: np.ndarray, p90: np
     return {
         "coverage80": round(100 * float(inside.mean()), 3),
         "rel_width80": round(100 * float(np.mean((p90 - p10) / p50)), 3),
-        "coverage80_by_tercile": [round(100 * float(inside[tercile == part].mean()), 3) if (tercile == part).any() else None for part in range(3)],
+        "coverage80_by_tercile": [
+            round(100 * float(inside[tercile == part].mean()), 3) if (tercile == part).any() else None for part in range(3)
+        ],
     }
 
 

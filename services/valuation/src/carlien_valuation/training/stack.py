@@ -19,6 +19,7 @@ from carlien_valuation.training.columns import Cars
 from carlien_valuation.training.features import Encoded, Encoder, fit_encoder
 from carlien_valuation.training.split import fingerprints, folds
 
+
 @dataclass(frozen=True, slots=True)
 class Effort:
     """How much work a fit may be."""
@@ -111,7 +112,16 @@ class Fitted:
     shape: boosting.Shape
 
 
-def fit_stack(frame: pd.DataFrame, cars: Cars, log_price: np.ndarray, *, seed: int, progress: Progress = quiet, monotone: bool = True, effort: Effort = FULL) -> Fitted:
+def fit_stack(
+    frame: pd.DataFrame,
+    cars: Cars,
+    log_price: np.ndarray,
+    *,
+    seed: int,
+    progress: Progress = quiet,
+    monotone: bool = True,
+    effort: Effort = FULL,
+) -> Fitted:
     """Fit on checked listings without duplicates. frame as in `listings.checks`, cars its Cars, log_price (n,)."""
     fold = folds(fingerprints(frame), effort.folds, seed)
     progress("encodings", 0, 1)
@@ -119,7 +129,9 @@ def fit_stack(frame: pd.DataFrame, cars: Cars, log_price: np.ndarray, *, seed: i
     relative = is_relative(cars)
     base = target_base(encoder, cars, relative=relative)
     target = log_price - base
-    task = boosting.Task(encoded.boosting, target, len(encoder.guarded) if monotone else 0, encoder.categorical_columns(encoded.boosting.shape[1]))
+    task = boosting.Task(
+        encoded.boosting, target, len(encoder.guarded) if monotone else 0, encoder.categorical_columns(encoded.boosting.shape[1])
+    )
     shape = boosting.tune(task, np.flatnonzero(fold != 0), np.flatnonzero(fold == 0), seed) if effort.tuned else boosting.Shape(31, 10)
     knots = net.guarded_knots(encoded.guarded)
     inputs = net.NetInputs(net.place_guarded(encoded.guarded, knots), encoded.free, encoded.codes)
@@ -130,7 +142,13 @@ def fit_stack(frame: pd.DataFrame, cars: Cars, log_price: np.ndarray, *, seed: i
     for part in range(effort.folds):
         progress("fold", part, effort.folds)
         train, hold = np.flatnonzero(fold != part), np.flatnonzero(fold == part)
-        one = net.train_net(inputs.take(train), (target[train] - centre) / scale, sizes, seed + part, epochs=max(3, round(net.epochs_for(len(train)) * effort.epochs)))
+        one = net.train_net(
+            inputs.take(train),
+            (target[train] - centre) / scale,
+            sizes,
+            seed + part,
+            epochs=max(3, round(net.epochs_for(len(train)) * effort.epochs)),
+        )
         by_net[hold] = net.predict_net(one, inputs.take(hold)) * scale + centre
         booster = boosting.fit_boosting(task, train, hold, shape=shape, quantile=None, seed=seed + part)
         by_tree[hold] = boosting.predict(booster, encoded.boosting[hold])
@@ -151,7 +169,9 @@ def fit_stack(frame: pd.DataFrame, cars: Cars, log_price: np.ndarray, *, seed: i
     return Fitted(stack, calibrated(raw, stack.maps) + base[:, None], shape)
 
 
-def fit_spread(encoded: Encoded, encoder: Encoder, rest: np.ndarray, fold: np.ndarray, level: float, seed: int) -> tuple[lgb.Booster, np.ndarray]:
+def fit_spread(
+    encoded: Encoded, encoder: Encoder, rest: np.ndarray, fold: np.ndarray, level: float, seed: int
+) -> tuple[lgb.Booster, np.ndarray]:
     """A small quantile booster of what P50 leaves (n,), blind to the guarded columns; and its out-of-fold predictions (n,)."""
     guarded = encoded.guarded.shape[1]
     matrix = encoded.boosting[:, guarded:]

@@ -145,11 +145,16 @@ def _sha256(path: Path) -> str:
 
 
 def _table(encoder: TargetEncoder) -> dict[str, Any]:
-    return {"centre": encoder.centre, "tables": [{key: [round(mean, 6), count] for key, (mean, count) in table.items()} for table in encoder.tables]}
+    return {
+        "centre": encoder.centre,
+        "tables": [{key: [round(mean, 6), count] for key, (mean, count) in table.items()} for table in encoder.tables],
+    }
 
 
 def _from_table(document: dict[str, Any]) -> TargetEncoder:
-    return TargetEncoder(tuple({key: (float(mean), int(count)) for key, (mean, count) in table.items()} for table in document["tables"]), document["centre"])
+    return TargetEncoder(
+        tuple({key: (float(mean), int(count)) for key, (mean, count) in table.items()} for table in document["tables"]), document["centre"]
+    )
 
 
 def _encoder_document(encoder: Encoder) -> dict[str, Any]:

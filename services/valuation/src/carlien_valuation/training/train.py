@@ -19,7 +19,14 @@ from carlien_valuation.training.store import read_card, save_model
 
 
 def train(
-    table: Table, mapping: Mapping, directory: Path, *, seed: int, progress: Progress = quiet, synthetic: bool = False, effort: Effort = FULL
+    table: Table,
+    mapping: Mapping,
+    directory: Path,
+    *,
+    seed: int,
+    progress: Progress = quiet,
+    synthetic: bool = False,
+    effort: Effort = FULL,
 ) -> dict[str, Any]:
     """Fit on all usable rows, write the model directory, return its model.json.
 

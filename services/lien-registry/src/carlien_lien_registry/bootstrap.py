@@ -32,7 +32,7 @@ from carlien_lien_registry.adapters.postgres.details import PostgresDetails
 from carlien_lien_registry.adapters.postgres.projection import PostgresProjection
 from carlien_lien_registry.adapters.postgres.reading import PostgresReader
 from carlien_lien_registry.adapters.postgres.writes import PostgresWrites
-from carlien_lien_registry.config import LienRegistrySettings, read_consortium_keys
+from carlien_lien_registry.config import LienRegistrySettings, OperatorSettings, read_consortium_keys
 from carlien_lien_registry.domain.debtors import DebtorHasher
 from carlien_lien_registry.grpc_api import liens, searches, titles
 from carlien_lien_registry.service.details import DetailsKeeper
@@ -63,7 +63,7 @@ class LedgerAccess:
 
 
 @asynccontextmanager
-async def ledger_access(settings: LienRegistrySettings) -> AsyncIterator[LedgerAccess]:
+async def ledger_access(settings: LienRegistrySettings | OperatorSettings) -> AsyncIterator[LedgerAccess]:
     """Open channels to the own peers and read the consortium's members; waits for a peer to answer."""
     tls = TlsOptions(settings.fabric_tls_ca_file.read_bytes(), settings.fabric_tls_name_override)
     peers = PeerPool([Peer(address, tls) for address in settings.fabric_peer_addresses])
@@ -81,7 +81,7 @@ async def ledger_access(settings: LienRegistrySettings) -> AsyncIterator[LedgerA
         await peers.close()
 
 
-def _registrar(settings: LienRegistrySettings, peers: PeerPool) -> Gateway | None:
+def _registrar(settings: LienRegistrySettings | OperatorSettings, peers: PeerPool) -> Gateway | None:
     certificate, key = settings.fabric_registrar_cert_file, settings.fabric_registrar_key_file
     if certificate is None or key is None:
         return None

@@ -6,11 +6,11 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
-from carlien_common.config import ServiceSettings
+from carlien_common.config import DatabaseSettings, ServiceSettings, Settings
 
 
-class LienRegistrySettings(ServiceSettings):
-    """CARLIEN_* variables of lien-registry, besides those of every service."""
+class LedgerSettings(Settings):
+    """How to reach the ledger, and as whom."""
 
     fabric_peer_addresses: Annotated[tuple[str, ...], NoDecode] = Field(min_length=1)
     """host:port of the own organisation's peers, comma-separated, in order of preference. Never another organisation's."""
@@ -24,21 +24,43 @@ class LienRegistrySettings(ServiceSettings):
     fabric_registrar_key_file: Path | None = None
     fabric_channel: str = "carlien"
     fabric_chaincode: str = "mortgage-asset"
-    consortium_key_file: Path
-    """The consortium's keys for debtor hashes: a line `<n>:<hexadecimal key>` per live key."""
-    valuation_address: str | None = None
 
     @field_validator("fabric_peer_addresses", mode="before")
     @classmethod
     def _addresses(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
-    @field_validator("fabric_tls_ca_file", "fabric_cert_file", "fabric_key_file", "consortium_key_file")
+    @field_validator("fabric_tls_ca_file", "fabric_cert_file", "fabric_key_file", "fabric_registrar_cert_file", "fabric_registrar_key_file")
     @classmethod
-    def _exists(cls, value: Path) -> Path:
-        if not value.is_file():
-            raise ValueError("no such file")
-        return value
+    def _readable(cls, value: Path | None) -> Path | None:
+        return _file(value)
+
+
+class OperatorSettings(DatabaseSettings, LedgerSettings):
+    """What commands need that look after the read model: no ports, no broker."""
+
+    org: str = Field(min_length=1)
+    msp_id: str = Field(min_length=1)
+
+
+class LienRegistrySettings(ServiceSettings, LedgerSettings):
+    """CARLIEN_* variables of lien-registry, besides those of every service."""
+
+    consortium_key_file: Path
+    """The consortium's keys for debtor hashes: a line `<n>:<hexadecimal key>` per live key."""
+    valuation_address: str | None = None
+    """host:port of valuation, for RankPriorities."""
+
+    @field_validator("consortium_key_file")
+    @classmethod
+    def _key_file(cls, value: Path) -> Path | None:
+        return _file(value)
+
+
+def _file(value: Path | None) -> Path | None:
+    if value is not None and not value.is_file():
+        raise ValueError("no such file")
+    return value
 
 
 def read_consortium_keys(file: Path) -> dict[int, bytes]:
@@ -48,11 +70,9 @@ def read_consortium_keys(file: Path) -> dict[int, bytes]:
         text = line.split("#", 1)[0].strip()
         if not text:
             continue
-        name, separator, key = text.partition(":")
+        name, _, key = text.partition(":")
         try:
             keys[int(name)] = bytes.fromhex(key)
         except ValueError:
-            separator = ""
-        if not separator:
             raise ValueError(f"{file}: line {number} isn't <n>:<hexadecimal key>") from None
     return keys

@@ -24,6 +24,17 @@ EVENT: Final = "carlien.lien.v1"
 _FOLLOWED: Final = ("lien", "title")
 
 
+class UnreadableEvent(Exception):
+    """An event of another version of the chaincode than this service was written for. Never go on without it."""
+
+    def __init__(self, block_number: int, tx_id: str) -> None:
+        """Name the transaction."""
+        super().__init__(
+            f"the event of transaction {tx_id} in block {block_number} has another form than this service reads: "
+            "deploy the service version that reads it (on a development stack: reset the ledger)"
+        )
+
+
 class MortgageAsset:
     """Contract of the use cases, and what ledger and read model need to know of the chaincode."""
 
@@ -61,13 +72,17 @@ class MortgageAsset:
         """
         if transaction.event is None or transaction.event.name != EVENT:
             return ()
-        event = json.loads(transaction.event.payload)
-        occurred_at = required_instant(event["occurred_at"])
-        return tuple(
-            _change(told, Position(block_number, transaction.index, place), transaction.transaction_id, occurred_at)
-            for place, told in enumerate(event["changes"])
-            if any(told.get(kind) for kind in _FOLLOWED)
-        )
+        try:
+            event = json.loads(transaction.event.payload)
+            occurred_at = required_instant(event["occurred_at"])
+            return tuple(
+                _change(told, Position(block_number, transaction.index, place), transaction.transaction_id, occurred_at)
+                for place, told in enumerate(event["changes"])
+                if any(told.get(kind) for kind in _FOLLOWED)
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            # To skip it would be to certify something untrue later on.
+            raise UnreadableEvent(block_number, transaction.transaction_id) from error
 
 
 class MortgageAssetDetails:

@@ -121,12 +121,7 @@ async def _store_liens(conn: Connection, changes: Iterable[Change]) -> None:
     for change in changes:
         if change.lien is not None:
             by_number.setdefault(change.lien.registration_number, []).append(change)
-    rows = [
-        lien_row(change, change.lien, next_block)
-        for versions in by_number.values()
-        for change, next_block in _with_next(versions)
-        if change.lien is not None
-    ]
+    rows = [lien_row(change, next_block) for versions in by_number.values() for change, next_block in _with_next(versions)]
     if not rows:
         return
     older = [(number, versions[0].position.block_number) for number, versions in by_number.items() if versions[0].kind != _REGISTERED]
@@ -145,12 +140,7 @@ async def _store_titles(conn: Connection, changes: Iterable[Change]) -> None:
     for change in changes:
         if change.title is not None:
             by_vin.setdefault(change.vin, []).append(change)
-    rows = [
-        title_row(change, change.title, next_block)
-        for versions in by_vin.values()
-        for change, next_block in _with_next(versions)
-        if change.title is not None
-    ]
+    rows = [title_row(change, next_block) for versions in by_vin.values() for change, next_block in _with_next(versions)]
     if not rows:
         return
     older = [(vin, versions[0].position.block_number) for vin, versions in by_vin.items() if versions[0].kind != _ISSUED]

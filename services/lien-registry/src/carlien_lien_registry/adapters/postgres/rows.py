@@ -43,8 +43,11 @@ TITLE_COLUMNS: Final = (
 )
 
 
-def lien_row(change: Change, lien: Lien, superseded_block: int | None) -> tuple[object, ...]:
-    """One row of lien_versions, in the order of LIEN_COLUMNS."""
+def lien_row(change: Change, superseded_block: int | None) -> tuple[object, ...]:
+    """One row of lien_versions, in the order of LIEN_COLUMNS; ValueError where the change is none of a lien."""
+    lien = change.lien
+    if lien is None:
+        raise ValueError("the change is none of a lien")
     at, registered = change.position, lien.position
     return (
         lien.registration_number,
@@ -68,8 +71,11 @@ def lien_row(change: Change, lien: Lien, superseded_block: int | None) -> tuple[
     )
 
 
-def title_row(change: Change, title: Title, superseded_block: int | None) -> tuple[object, ...]:
-    """One row of title_versions, in the order of TITLE_COLUMNS."""
+def title_row(change: Change, superseded_block: int | None) -> tuple[object, ...]:
+    """One row of title_versions, in the order of TITLE_COLUMNS; ValueError where the change is none of a title."""
+    title = change.title
+    if title is None:
+        raise ValueError("the change is none of a title")
     at = change.position
     return (
         title.vin,
@@ -82,6 +88,12 @@ def title_row(change: Change, title: Title, superseded_block: int | None) -> tup
         change.changed_at,
         json.dumps(title_to_record(title), separators=(",", ":")),
     )
+
+
+def canonical(row: tuple[object, ...]) -> tuple[object, ...]:
+    """A row in a form that compares: its record (the last column) parsed, since jsonb keeps no order."""
+    record = json.loads(str(row[-1]))
+    return (*row[:-1], json.dumps(record, sort_keys=True))
 
 
 def registered_at(row: asyncpg.Record) -> Position:

@@ -58,6 +58,15 @@ class TestOffer:
         assert [(r.code, r.rule) for r in quote.reasons] == [(ReasonCode.UPFRONT_INTEREST_DEDUCTED, "CIVIL_CODE_670")]
         assert quote.cost.irr == quote.cost_without_fees.irr
 
+    def test_dealer_stock_is_curtailed(self) -> None:
+        stock = request(product=ProductType.DEALER_STOCK, method=RepaymentMethod.INTEREST_ONLY, term_months=12)
+        quote = price(inputs(request=stock), BUNDLE)
+        assert quote.offered
+        assert {row.number: row.principal for row in quote.schedule if row.principal} == {
+            4: 6_000, 6: 6_000, 9: 12_000, 12: 36_000
+        }  # fmt: skip
+        assert quote.raroc >= quote.hurdle
+
     def test_a_leased_battery_is_no_collateral(self) -> None:
         car = CarFacts("V", Energy.NEV, CarAge.USED, commercial_use=False, battery_leased=True)
         quote = price(inputs(car=car, request=request(product=ProductType.NEV, amount=Decimal(30_000))), BUNDLE)

@@ -27,7 +27,7 @@ from carlien_pricing.domain.quote import (
     ReasonCode,
 )
 from carlien_pricing.domain.raroc import Economics, LoanShape, Profitability, RiskInputs, profitability, rate_for_hurdle
-from carlien_pricing.domain.schedule import LoanTerms, build_schedule, round_money
+from carlien_pricing.domain.schedule import LoanTerms, RepaymentMethod, build_schedule, round_money
 from carlien_pricing.domain.simulation import LossDistribution, simulate_losses
 
 ENGINE_VERSION = "1"
@@ -76,7 +76,16 @@ class Setting:
             request.grace_months,
             float(self.income_upfront),
             float(self.income_monthly),
+            tuple((month, float(share)) for month, share in self.curtailments),
         )
+
+    @property
+    def curtailments(self) -> tuple[tuple[int, Decimal], ...]:
+        """What the product pack makes an interest-only loan repay on the way."""
+        request = self.inputs.request
+        if request.method is not RepaymentMethod.INTEREST_ONLY:
+            return ()
+        return tuple((part.month, part.share) for part in self.pack.curtailment if part.month < request.term_months)
 
     def costs(self) -> Economics:
         row, principal = self.economics, float(self.principal)
@@ -244,6 +253,7 @@ def terms_at(setting: Setting, nominal: Decimal) -> LoanTerms:
         request.balloon,
         request.grace_months,
         request.day_count,
+        setting.curtailments,
     )
 
 

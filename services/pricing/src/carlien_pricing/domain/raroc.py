@@ -46,6 +46,7 @@ class LoanShape:
     grace_months: int
     upfront_fees: float
     monthly_fee: float
+    curtailments: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,10 @@ def exposure_profile(shape: LoanShape, annual_rate: float) -> Array:
     paying = n - grace
     match shape.method:
         case RepaymentMethod.INTEREST_ONLY:
-            return np.full(n, shape.principal)
+            owed = np.full(n, shape.principal)
+            for due, share in shape.curtailments:
+                owed[due:] -= shape.principal * share
+            return np.asarray(np.maximum(owed, shape.balloon))
         case RepaymentMethod.EQUAL_PRINCIPAL:
             return np.asarray(shape.principal - (shape.principal - shape.balloon) * after / paying)
         case RepaymentMethod.EQUAL_PAYMENT:

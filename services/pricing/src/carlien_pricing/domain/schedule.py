@@ -43,6 +43,8 @@ class LoanTerms:
     grace_months: int = 0
     """First months in which interest alone is paid."""
     day_count: DayCount = DayCount.THIRTY_360
+    curtailments: tuple[tuple[int, Decimal], ...] = ()
+    """(month, share of the original principal) that an interest-only loan repays on the way; shares below 1 in all."""
 
     def __post_init__(self) -> None:
         if not self.principal.is_finite() or self.principal <= 0:
@@ -128,13 +130,16 @@ def _build(terms: LoanTerms, monthly_fee: Decimal) -> tuple[Instalment, ...]:
         case RepaymentMethod.INTEREST_ONLY:
             pass
 
+    curtailed = {month: round_money(terms.principal * share, unit) for month, share in terms.curtailments}
     rows: list[Instalment] = []
     remaining = terms.principal
     for number in range(1, term + 1):
         interest = round_money(remaining * rates[number - 1], unit)
         if number == term:
             principal = remaining
-        elif number <= grace or terms.method is RepaymentMethod.INTEREST_ONLY:
+        elif terms.method is RepaymentMethod.INTEREST_ONLY:
+            principal = min(curtailed.get(number, Decimal(0)), remaining - terms.balloon)
+        elif number <= grace:
             principal = Decimal(0)
         else:
             wanted = principal_part if terms.method is RepaymentMethod.EQUAL_PRINCIPAL else payment - interest

@@ -1,0 +1,1 @@
+"""Ageing of traction batteries: state of health ahead, with an interval."""

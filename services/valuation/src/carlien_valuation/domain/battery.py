@@ -88,10 +88,10 @@ class Pack:
 
 @dataclass(frozen=True, slots=True)
 class PackValue:
-    """One pack at one state of health, net values; `best` is the highest of the three."""
+    """One pack at one state of health, net values, None where that use is past; `best` is the highest of the three."""
 
     soh: Decimal
-    first_life: Money
+    first_life: Money | None
     second_life: Money | None
     recycling: Money
     best: Money
@@ -150,23 +150,33 @@ def value_pack(
     """The pack's three values at a state of health and the best of them. `car_value` caps the first life's."""
     prices = policy.chemistries[pack.chemistry.upper()]
     fall = (Decimal(1) - policy.price_fall_per_year) ** years_ahead
-    left = max(soh - policy.end_of_first_life, Decimal(0)) / (Decimal(1) - policy.end_of_first_life)
-    first = pack.capacity_kwh * prices.new_pack_per_kwh * fall * min(left, Decimal(1))
-    if car_value is not None:
-        first = min(first, car_value.amount * policy.most_of_car)
+    first: Decimal | None = None
+    if soh >= policy.end_of_first_life:
+        left = min((soh - policy.end_of_first_life) / (Decimal(1) - policy.end_of_first_life), Decimal(1))
+        first = pack.capacity_kwh * prices.new_pack_per_kwh * fall * left
+        if car_value is not None:
+            first = min(first, car_value.amount * policy.most_of_car)
     costs = policy.removal_cost + pack.capacity_kwh * policy.transport_per_kwh
     second: Decimal | None = None
     if soh >= policy.least_for_second_life:
         gross = pack.capacity_kwh * soh * policy.second_life_yield * prices.second_life_per_kwh * fall
         second = gross * (Decimal(1) - policy.warranty_reserve) - pack.capacity_kwh * policy.repurposing_per_kwh - costs
     recycling = pack.capacity_kwh * (prices.recycling_per_kwh - policy.dismantling_per_kwh) - costs
-    options = {Use.FIRST_LIFE: first, Use.RECYCLING: recycling} | ({Use.SECOND_LIFE: second} if second is not None else {})
+    possible = {Use.FIRST_LIFE: first, Use.SECOND_LIFE: second, Use.RECYCLING: recycling}
+    options = {use: worth for use, worth in possible.items() if worth is not None}
     use = max(options, key=lambda one: options[one])
 
     def money(amount: Decimal) -> Money:
         return Money(amount, policy.currency).quantized()
 
-    return PackValue(soh, money(first), None if second is None else money(second), money(recycling), money(options[use]), use)
+    return PackValue(
+        soh=soh,
+        first_life=None if first is None else money(first),
+        second_life=None if second is None else money(second),
+        recycling=money(recycling),
+        best=money(options[use]),
+        use=use,
+    )
 
 
 def split(market_value: Money, pack: Pack, age_years: Decimal, full_cycles: Decimal, policy: BatteryPolicy) -> Split:

@@ -40,11 +40,8 @@ def test_a_healthier_pack_is_never_worth_less(capacity: Decimal, chemistry: str,
 @given(capacity=KWH, chemistry=CHEMISTRY, soh=SOH)
 def test_the_best_use_is_the_best_of_the_three(capacity: Decimal, chemistry: str, soh: Decimal) -> None:
     worth = value_pack(Pack(capacity, chemistry), soh, POLICY)
-    options = {
-        Use.FIRST_LIFE: worth.first_life,
-        Use.RECYCLING: worth.recycling,
-        **({Use.SECOND_LIFE: worth.second_life} if worth.second_life else {}),
-    }
+    possible = {Use.FIRST_LIFE: worth.first_life, Use.SECOND_LIFE: worth.second_life, Use.RECYCLING: worth.recycling}
+    options = {use: value for use, value in possible.items() if value is not None}
     assert worth.best == max(options.values(), key=lambda one: one.amount) == options[worth.use]
 
 

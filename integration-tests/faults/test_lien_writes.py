@@ -81,16 +81,20 @@ async def assert_registered_once(
     assert await on_chain(vin) == [lien.registration_number]
     numbers = await database.fetch("SELECT registration_number FROM lien_versions WHERE vin = $1", vin)
     assert [row[0] for row in numbers] == [lien.registration_number]
-    assert await database.fetchval("SELECT count(*) FROM ledger_writes WHERE state = 'PENDING'") == 0
+    await eventually(lambda: nothing_pending(database), "no envelope waits")
 
     async def published() -> bool:
         return set(await asyncio.to_thread(on_topic, vin)) == {f"{lien.tx_id}/0"}
 
     await eventually(published, "the event is on the topic")
-    await eventually(lambda: details_left(database), "the private details are on the ledger")
+    await eventually(lambda: no_details_left(database), "the private details are on the ledger")
 
 
-async def details_left(database: "asyncpg.Connection[asyncpg.Record]") -> bool:
+async def nothing_pending(database: "asyncpg.Connection[asyncpg.Record]") -> bool:
+    return await database.fetchval("SELECT count(*) FROM ledger_writes WHERE state = 'PENDING'") == 0
+
+
+async def no_details_left(database: "asyncpg.Connection[asyncpg.Record]") -> bool:
     return await database.fetchval("SELECT count(*) FROM private_details") == 0
 
 

@@ -51,6 +51,8 @@ class LedgerWriter:
         self._outcomes = outcomes
         self._changes = changes
         self._running: dict[WriteName, asyncio.Task[Outcome]] = {}
+        # An earlier life of this process may have left something; so may a task that the database let down.
+        self._unsettled = True
 
     @property
     def running(self) -> int:
@@ -92,15 +94,15 @@ class LedgerWriter:
 
     async def recover(self, is_transient: Callable[[BaseException], bool]) -> None:
         """Settle what an earlier life of this process left PENDING, then what anybody left; runs for good."""
-        older_than = dt.timedelta(0)
         while True:
+            older_than = dt.timedelta(0) if self._unsettled else _ABANDONED_AFTER
             try:
                 found = await self._store.pending(older_than, MAX_RUNNING - len(self._running))
             except Exception as error:
                 if not is_transient(error):
                     raise
             else:
-                older_than = _ABANDONED_AFTER
+                self._unsettled = False
                 for write in found:
                     name = (write.org, write.rpc, write.key)
                     if name not in self._running:
@@ -122,9 +124,9 @@ class LedgerWriter:
 
     def _ended(self, name: WriteName, task: asyncio.Task[Outcome]) -> None:
         del self._running[name]
-        if not task.cancelled():
-            # Whoever waits gets it; where nobody waits any more, the stored row tells.
-            task.exception()
+        # Whoever waits gets the error; where nobody waits any more, the stored row tells.
+        if not task.cancelled() and not isinstance(task.exception(), DomainError | None):
+            self._unsettled = True
 
     async def _check_same(self, request: WriteRequest) -> None:
         write = await self._store.find(request.org, request.rpc, request.key)

@@ -23,8 +23,14 @@ _AWAY = (
     TimeoutError,
 )
 _LOST_RACE = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
-# asyncpg says so when a connection breaks between two statements.
-_CLOSED = ("connection is closed", "connection was closed", "pool is closing", "connection has been released")
+# asyncpg says so when a connection breaks between two statements; the last one when the server's farewell is already in the buffer.
+_CLOSED = (
+    "connection is closed",
+    "connection was closed",
+    "pool is closing",
+    "connection has been released",
+    "cannot switch to state",
+)
 _TRANSIENT_KINDS = frozenset({ErrorKind.UNAVAILABLE, ErrorKind.CONFLICT, ErrorKind.EXHAUSTED})
 _TRANSIENT_STATUSES = frozenset(
     {
@@ -43,7 +49,9 @@ def as_domain_error(error: BaseException) -> DomainError | None:
         return error
     if isinstance(error, _LOST_RACE):
         return conflict("CONCURRENT_CHANGE", "Another change got in between; a repeat may succeed.")
-    if isinstance(error, _AWAY) or (isinstance(error, asyncpg.InterfaceError) and any(text in str(error) for text in _CLOSED)):
+    if isinstance(error, _AWAY) or (
+        isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError) and any(text in str(error) for text in _CLOSED)
+    ):
         return unavailable("DEPENDENCY_UNAVAILABLE", "Something this service needs doesn't answer.")
     if isinstance(error, grpc.aio.AioRpcError):
         return to_domain_error(error)

@@ -40,6 +40,7 @@ RETENTION: Final = dt.timedelta(days=7)
 """How long published events stay, to be looked at or published again by hand."""
 DELETE_EVERY_S: Final = 600.0
 DELETE_BATCH: Final = 10_000
+FIRST_DELAY_S: Final = 0.1
 MAX_DELAY_S: Final = 10.0
 
 
@@ -87,7 +88,7 @@ class OutboxRelay:
 
     async def run(self) -> None:
         """Until cancelled; then what is pending is published once more, so that a clean stop leaves nothing behind."""
-        delay = 0.1
+        delay = FIRST_DELAY_S
         while True:
             connection: asyncpg.Connection[asyncpg.Record] | None = None
             try:
@@ -117,17 +118,18 @@ class OutboxRelay:
         metrics.OUTBOX_LEADER.set(1)
         log.info("outbox_relay_leads")
         await connection.add_listener(CHANNEL, lambda *_: self._wake.set())
-        delay = 0.1
+        delay = FIRST_DELAY_S
         while True:
             self._wake.clear()
             published, failed = await self.publish_pending(connection)
+            if published:
+                delay = FIRST_DELAY_S
             if failed:
                 metrics.OUTBOX_FAILURES.inc()
                 log.warning("outbox_publish_failed", failed=failed, published=published, delay_s=delay)
                 await asyncio.sleep(delay)
                 delay = min(MAX_DELAY_S, delay * 2)
                 continue
-            delay = 0.1
             if published < BATCH:
                 await self._delete_old(connection)
                 await self._wait()

@@ -210,7 +210,9 @@ async def test_too_many_calls_at_once_are_refused(make_settings: MakeSettings, c
         channel(caller_settings, f"127.0.0.1:{running.port}") as made,
     ):
         calls = [asyncio.create_task(ask(made, "Unary", "hang", timeout=3)) for _ in range(8)]
-        codes = [result.code() for result in await asyncio.gather(*calls, return_exceptions=True) if isinstance(result, grpc.aio.AioRpcError)]
+        codes = [
+            result.code() for result in await asyncio.gather(*calls, return_exceptions=True) if isinstance(result, grpc.aio.AioRpcError)
+        ]
     assert codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED) >= 5
     assert grpc.StatusCode.DEADLINE_EXCEEDED in codes
 

@@ -67,9 +67,7 @@ class Case:
         await assert_serving(address, pki)
 
 
-def cases(
-    services: Iterable[ServiceDescriptor], policy: Policy, *, max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES
-) -> list[Case]:
+def cases(services: Iterable[ServiceDescriptor], policy: Policy, *, max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES) -> list[Case]:
     """Every mistreatment that applies, for every rpc of these services."""
     status = grpc.StatusCode
     made: list[Case] = []
@@ -97,7 +95,7 @@ def cases(
 
 
 def path(method: MethodDescriptor) -> str:
-    """/package.Service/Method"""  # noqa: D400 - the form is the whole of it
+    """/package.Service/Method"""
     return f"/{method.containing_service.full_name}/{method.name}"
 
 

@@ -1,5 +1,7 @@
 """The scenario: every step is one method of `Loan`, in the order of the story."""
 
+from __future__ import annotations
+
 import asyncio
 import hashlib
 import random

@@ -25,7 +25,7 @@ from carlien_common.outbox import OutboxRelay
 from carlien_common.postgres.pool import ping
 from carlien_pricing import metrics
 from carlien_pricing.adapters.codec import input_hash
-from carlien_pricing.adapters.consumers import AppraisalConsumer, LienConsumer
+from carlien_pricing.adapters.consumers import AppraisalConsumer, IndexConsumer, LienConsumer
 from carlien_pricing.adapters.models import load_scorecard
 from carlien_pricing.adapters.policies import parse_bundle, read_files
 from carlien_pricing.adapters.postgres import Outlet, PostgresStore
@@ -78,6 +78,10 @@ async def serve(settings: PricingSettings, clock: Clock = utc_now, started: Call
         app.spawn("outbox", OutboxRelay(settings, sender).run())
         consumers: dict[str, tuple[str, Handler]] = {
             "appraisals": (settings.appraisal_topic, AppraisalConsumer(store, watching)),
+            "index": (
+                settings.index_topic,
+                IndexConsumer(store, watching, settings.index_segment, settings.index_region),
+            ),
             "liens": (settings.lien_topic, LienConsumer(store, watching, settings.msp_id)),
         }
         for name, (topic, handler) in consumers.items():

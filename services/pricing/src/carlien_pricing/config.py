@@ -25,6 +25,11 @@ class PricingSettings(ServiceSettings):
     borrower_model_file: Path | None = None
     """A scorecard.json of `carlien-pricing train`; without one, borrower features are not used."""
     appraisal_topic: str = "carlien.valuation.appraisal.v1"
+    index_topic: str = "carlien.valuation.index.v1"
+    index_segment: str = "all"
+    """The index by which marks are carried on between appraisals."""
+    index_region: str = ""
+    """Its region; empty takes any, for a lender of one market."""
     lien_topic: str = "carlien.lien.event.v1"
     quote_topic: str = "carlien.pricing.quote.v1"
     watch_topic: str = "carlien.pricing.watch.v1"

@@ -28,7 +28,7 @@ async def service(
 ) -> AsyncIterator[Service]:
     """A running service, called as an originator of its own org."""
     await migrate(postgres_dsn, "carlien_pricing")
-    topics = {f"{kind}_topic": make_topic(kind, partitions=2) for kind in ("appraisal", "lien", "quote", "watch")}
+    topics = {f"{kind}_topic": make_topic(kind, partitions=2) for kind in ("appraisal", "index", "lien", "quote", "watch")}
     producer = KafkaProducer(bootstrap_servers=kafka_bootstrap, acks="all")
     async with neighbours(server_credentials(_files(pki.certificate("org1", "service")))) as (servicer, address):
         settings = make_settings(

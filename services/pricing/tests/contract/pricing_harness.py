@@ -34,7 +34,7 @@ from carlien_pricing.bootstrap import serve
 from carlien_pricing.config import PricingSettings
 
 VIN = "1M8GDM9AXKP042788"
-WAIT_SECONDS = 20.0
+WAIT_SECONDS = 60.0
 
 
 def money(amount: float, currency: str = "CNY") -> Money:

@@ -11,7 +11,8 @@ from carlien.lien.v1 import lien_pb2
 from carlien.pricing.v1 import collateral_watch_service_pb2 as watch_pb
 from carlien.pricing.v1 import pricing_service_pb2 as pb
 from carlien.pricing.v1 import watch_pb2
-from carlien.valuation.v1 import appraisal_pb2
+from carlien.valuation.v1 import appraisal_pb2, collateral_index_pb2
+from carlien.valuation.v1 import events_pb2 as valuation_events_pb2
 
 VINS = iter(f"WDBEA30D3HA{number:06d}" for number in range(391172, 399999))
 
@@ -219,3 +220,31 @@ async def test_a_record_that_cannot_be_read_does_not_stop_the_others(service: Se
         return (await state(service, watch.loan_id)).appraisal_id == good.appraisal_id
 
     await eventually(marked)
+
+
+async def test_the_market_moves_marks_between_appraisals(service: Service) -> None:
+    vin = own_vin()
+    watch = await watched(service, vin)
+    month = datetime.now(UTC)
+    later = (month.replace(day=1) + timedelta(days=40)).strftime("%Y-%m")
+
+    def index(segment: str, level: float) -> valuation_events_pb2.IndexPublished:
+        points = [
+            collateral_index_pb2.IndexPoint(month=month.strftime("%Y-%m"), level=100),
+            collateral_index_pb2.IndexPoint(month=later, level=level),
+        ]
+        made = collateral_index_pb2.CollateralIndex(segment=segment, region="CN", vintage=later, points=points)
+        return valuation_events_pb2.IndexPublished(index=made)
+
+    await service.publish(service.settings.index_topic, "make:x/CN", index("make:x", 10.0))
+    await service.publish(service.settings.index_topic, "all/CN", index("all", 58.0))
+
+    async def called() -> Any:
+        found = await state(service, watch.loan_id)
+        return found if found.stage == watch_pb2.WATCH_STAGE_MARGIN_CALL else None
+
+    found = await eventually(called)
+    assert found.value_p50 == money(58_000)
+    assert "NOT_DRIVER_CAUSED" in found.stage_reasons
+    events = await service.watch_events(lambda made: sum(event.watch.vin == vin for event in made) >= 2)
+    assert [event.cause for event in events if event.watch.vin == vin] == ["request", "index"]

@@ -1,4 +1,3 @@
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -9,6 +8,7 @@ from hypothesis import strategies as st
 from carlien_pricing.adapters.policies import load_bundle
 from carlien_pricing.domain.watch import (
     Change,
+    IndexLevels,
     Mark,
     Stage,
     Watch,
@@ -28,7 +28,7 @@ T0 = datetime(2026, 3, 2, 8, tzinfo=UTC)
 
 
 def mark(p50: int, day: int = 0, *, index: float = 100.0, driver: bool = False, p10: int | None = None) -> Mark:
-    return Mark(f"A-{day}", Decimal(p50), Decimal(p10 or p50 * 9 // 10), T0 + timedelta(days=day), index, "S", driver)
+    return Mark(f"A-{day}", Decimal(p50), Decimal(p10 or p50 * 9 // 10), T0 + timedelta(days=day), index, driver)
 
 
 def watch(outstanding: int = 60_000, p50: int = 100_000) -> Watch:
@@ -108,11 +108,20 @@ class TestEvents:
         assert state.mark.appraisal_id == "A-5"
 
     def test_index(self) -> None:
-        outcome = apply_index(watch(), 90.0, RULES, T0)
+        def levels(vintage: str, *points: float) -> IndexLevels:
+            return IndexLevels(vintage, tuple((f"2026-{month:02d}", level) for month, level in enumerate(points, 1)))
+
+        # Marked in March: April's level over March's counts, within one vintage.
+        outcome = apply_index(watch(), levels("2026-04", 80.0, 90.0, 100.0, 90.0), RULES, T0)
         assert (outcome.watch.value_p50, outcome.change) == (Decimal("90000.00"), None)
-        outcome = apply_index(outcome.watch, 60.0, RULES, T0)
+        outcome = apply_index(outcome.watch, levels("2026-05", 80.0, 90.0, 50.0, 45.0, 30.0), RULES, T0)
         assert (outcome.watch.ltv_p50, outcome.change) == (1, Change.STAGE_CHANGED)
-        assert apply_index(outcome.watch, 60.0, RULES, T0).change is None
+        assert apply_index(outcome.watch, levels("2026-05", 80.0, 90.0, 50.0, 45.0, 30.0), RULES, T0).watch is outcome.watch
+        assert apply_index(outcome.watch, levels("2026-04", 80.0, 90.0, 100.0, 200.0), RULES, T0).watch is outcome.watch
+        # A new appraisal stands on its own month.
+        june = Mark("A-6", Decimal(70_000), Decimal(60_000), datetime(2026, 6, 3, tzinfo=UTC))
+        marked = apply_appraisal(outcome.watch, june, RULES, T0, levels("2026-05", 80.0, 90.0, 50.0, 45.0, 30.0)).watch
+        assert marked.value_p50 == 70_000
 
     def test_own_lien_is_kept_and_its_discharge_closes(self) -> None:
         state = apply_registration(watch(), "R-1", own=True, ahead=False, rules=RULES, now=T0).watch
@@ -124,7 +133,7 @@ class TestEvents:
         for outcome in (
             apply_discharge(closed.watch, "R-1", RULES, T0),
             apply_appraisal(closed.watch, mark(1, 9), RULES, T0),
-            apply_index(closed.watch, 1.0, RULES, T0),
+            apply_index(closed.watch, IndexLevels("v", (("2026-01", 1.0),)), RULES, T0),
             change_outstanding(closed.watch, Decimal(1), RULES, T0),
             change_tier(closed.watch, 3, T0),
         ):
@@ -145,7 +154,7 @@ class TestEvents:
         (mark(80_000, 1, index=90.0, driver=True), (10_000, 10_000)),
         (mark(95_000, 1, index=90.0, driver=True), (10_000, 0)),
         (mark(105_000, 1, index=110.0), (-10_000, 0)),
-        (replace(mark(80_000, 1, index=90.0, driver=True), segment="other"), (0, 20_000)),
+        (mark(80_000, 1, index=0.0, driver=True), (0, 20_000)),
     ],
 )
 def test_split(new: Mark, expected: tuple[int, int]) -> None:

@@ -84,7 +84,6 @@ def held_appraisal(event: events_pb2.AppraisalRecorded) -> HeldAppraisal:
         facts.p10,
         facts.valued_at,
         appraisal.index_level,
-        "",
         event.cause in _DRIVER_CAUSES,
     )
     return HeldAppraisal(appraisal.appraisal_id, appraisal.vin, facts, mark)

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 from carlien.lien.v1 import events_pb2 as lien_events_pb2
 from carlien.lien.v1 import lien_pb2
+from carlien.valuation.v1 import collateral_index_pb2
 from carlien.valuation.v1 import events_pb2 as valuation_events_pb2
 from carlien_common.kafka import Poison, Record
 from carlien_common.postgres import Connection
 from carlien_pricing.adapters.appraisals import held_appraisal
 from carlien_pricing.adapters.postgres import PostgresStore
+from carlien_pricing.domain.watch import IndexLevels
 from carlien_pricing.service.ports import HeldLien
 from carlien_pricing.service.watching import Watching
 
@@ -51,6 +53,38 @@ class LienConsumer:
             block_number=change.block_number,
             tx_index=change.tx_index,
         )
+
+
+class IndexConsumer:
+    """Carries marks on by the lender's market index; other segments and regions are not its business."""
+
+    def __init__(self, store: PostgresStore, watching: Watching, segment: str, region: str) -> None:
+        self._store, self._watching, self._segment, self._region = store, watching, segment, region
+
+    async def __call__(self, connection: Connection, records: Sequence[Record]) -> None:
+        indices = [valuation_events_pb2.IndexPublished.FromString(_value(record)).index for record in records]
+        levels = [
+            _levels(index)
+            for index in indices
+            if index.segment == self._segment and self._region in ("", index.region) and index.method in _HEADLINE
+        ]
+        if levels:
+            await self._watching.index_published(self._store.on(connection), levels)
+
+
+_HEADLINE = {collateral_index_pb2.INDEX_METHOD_UNSPECIFIED, collateral_index_pb2.INDEX_METHOD_HEDONIC}
+
+
+def _levels(index: collateral_index_pb2.CollateralIndex) -> IndexLevels:
+    points = tuple((point.month, point.level) for point in index.points)
+    months = [month for month, _ in points]
+    if not points or months != sorted(set(months)) or any(not 0 < level < _HIGHEST_LEVEL for _, level in points):
+        raise Poison("INDEX_INVALID", "an index has months in order and positive levels")
+    return IndexLevels(index.vintage, points)
+
+
+# Base 100; beyond this something else than prices was published.
+_HIGHEST_LEVEL = 1e5
 
 
 def _value(record: Record) -> bytes:

@@ -12,7 +12,7 @@ from carlien_common import idempotency, outbox
 from carlien_common.postgres import Connection, Pool
 from carlien_pricing.adapters.codec import StoredResult, from_json, to_json
 from carlien_pricing.domain.quote import QuoteInputs
-from carlien_pricing.domain.watch import Cause, Change, Stage, Watch
+from carlien_pricing.domain.watch import Cause, Change, IndexLevels, Stage, Watch
 from carlien_pricing.messages import quote_message, watch_message
 from carlien_pricing.metrics import ACCEPTED, DECLINE_REASONS, QUOTES, WATCH_CHANGES
 from carlien_pricing.service.ports import HeldAppraisal, HeldLien, QuoteRecord, QuoteStatus
@@ -144,34 +144,61 @@ class PostgresTransaction:
         )
         return [from_json(Watch, row["state"]) for row in rows]
 
+    async def open_watches(self, after: str, limit: int) -> Sequence[Watch]:
+        rows = await self._connection.fetch(
+            "SELECT state FROM watches WHERE stage <> 'CLOSED' AND loan_id > $1 ORDER BY loan_id LIMIT $2 FOR UPDATE", after, limit
+        )
+        return [from_json(Watch, row["state"]) for row in rows]
+
     async def put_watch(self, watch: Watch, change: Change | None, cause: Cause) -> None:
-        await self._connection.execute(
+        await self.put_watches([watch], [] if change is None else [(change, watch)], cause)
+
+    async def put_watches(self, watches: Sequence[Watch], told: Sequence[tuple[Change, Watch]], cause: Cause) -> None:
+        await self._connection.executemany(
             """INSERT INTO watches (loan_id, vin, stage, tier, ltv, cure_until, judged, updated_at, state)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
                ON CONFLICT (loan_id) DO UPDATE
                SET stage = excluded.stage, tier = excluded.tier, ltv = excluded.ltv, cure_until = excluded.cure_until,
                    judged = excluded.judged, updated_at = excluded.updated_at, state = excluded.state""",
-            watch.loan_id,
-            watch.vin,
-            watch.stage,
-            watch.monitoring_tier,
-            float(watch.ltv_p50),
-            watch.cure_until if watch.stage is Stage.MARGIN_CALL else None,
-            "NOT_CURED_NO_ACCELERATION" in watch.reasons,
-            watch.updated_at,
-            to_json(watch),
+            [
+                (
+                    watch.loan_id,
+                    watch.vin,
+                    watch.stage,
+                    watch.monitoring_tier,
+                    float(watch.ltv_p50),
+                    watch.cure_until if watch.stage is Stage.MARGIN_CALL else None,
+                    "NOT_CURED_NO_ACCELERATION" in watch.reasons,
+                    watch.updated_at,
+                    to_json(watch),
+                )
+                for watch in watches
+            ],
         )
-        if change is None:
-            return
-        await outbox.append(
-            self._connection,
-            topic=self._outlet.watch_topic,
-            key=watch.vin,
-            event=events_pb2.WatchEvent(change=change, watch=watch_message(watch), cause=cause),
-            ce_type=f"carlien.pricing.{change}.v1",
-            ce_source=self._outlet.source,
+        for change, watch in told:
+            await outbox.append(
+                self._connection,
+                topic=self._outlet.watch_topic,
+                key=watch.vin,
+                event=events_pb2.WatchEvent(change=change, watch=watch_message(watch), cause=cause),
+                ce_type=f"carlien.pricing.{change}.v1",
+                ce_source=self._outlet.source,
+            )
+            WATCH_CHANGES.labels(change, cause).inc()
+
+    async def index(self) -> IndexLevels | None:
+        text = await self._connection.fetchval("SELECT levels FROM market_index")
+        return None if text is None else from_json(IndexLevels, text)
+
+    async def put_index(self, levels: IndexLevels) -> bool:
+        kept = await self._connection.fetchval(
+            """INSERT INTO market_index (singleton, vintage, levels) VALUES (true, $1, $2)
+               ON CONFLICT (singleton) DO UPDATE SET vintage = excluded.vintage, levels = excluded.levels
+               WHERE market_index.vintage < excluded.vintage RETURNING true""",
+            levels.vintage,
+            to_json(levels),
         )
-        WATCH_CHANGES.labels(change, cause).inc()
+        return bool(kept)
 
 
 class PostgresStore:

@@ -4,6 +4,7 @@ A watch changes only by the events below. Each returns the new state and what to
 `watch.stage_changed`; one event per change.
 """
 
+import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -74,7 +75,6 @@ class Mark:
     p10: Decimal
     valued_at: datetime
     index_level: float = 0.0
-    segment: str = ""
     driver_caused: bool = False
     """Whether valuation recorded it because of usage, mileage or battery."""
 
@@ -95,7 +95,9 @@ class Watch:
     stage: Stage = Stage.NORMAL
     reasons: tuple[str, ...] = ()
     cure_until: datetime | None = None
+    index_at_mark: float = 0.0
     index_now: float = 0.0
+    index_vintage: str = ""
     driver_loss: Decimal = Decimal(0)
     market_loss: Decimal = Decimal(0)
     registration_number: str = ""
@@ -104,9 +106,9 @@ class Watch:
 
     @property
     def index_ratio(self) -> Decimal:
-        if self.index_now <= 0 or self.mark.index_level <= 0:
+        if self.index_now <= 0 or self.index_at_mark <= 0:
             return Decimal(1)
-        return Decimal(repr(self.index_now)) / Decimal(repr(self.mark.index_level))
+        return Decimal(repr(self.index_now)) / Decimal(repr(self.index_at_mark))
 
     @property
     def value_p50(self) -> Decimal:
@@ -123,6 +125,26 @@ class Watch:
     @property
     def ltv_p10(self) -> Decimal:
         return _over(self.outstanding, self.value_p10)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexLevels:
+    """One vintage of the market index: (month as YYYY-MM, level) in order. Levels are compared within a vintage only, for every
+    vintage is estimated anew.
+    """
+
+    vintage: str
+    points: tuple[tuple[str, float], ...]
+
+    @property
+    def now(self) -> float:
+        return self.points[-1][1]
+
+    def at(self, moment: datetime) -> float:
+        """Level of the month; the first or last one beyond the ends."""
+        month = f"{moment.year:04d}-{moment.month:02d}"
+        place = bisect.bisect_right(self.points, (month, float("inf"))) - 1
+        return self.points[max(place, 0)][1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +172,11 @@ def change_outstanding(watch: Watch, outstanding: Decimal, rules: LadderRules, n
     return _outcome(watch, _judge(replace(watch, outstanding=outstanding, updated_at=now), rules, now))
 
 
-def apply_appraisal(watch: Watch, mark: Mark, rules: LadderRules, now: datetime) -> Outcome:
-    """A recorded appraisal. One not newer than the held one changes nothing: events come twice and out of order."""
+def apply_appraisal(watch: Watch, mark: Mark, rules: LadderRules, now: datetime, levels: IndexLevels | None = None) -> Outcome:
+    """A recorded appraisal. One not newer than the held one changes nothing: events come twice and out of order.
+
+    `levels`: the index held, by which the new mark is carried on.
+    """
     held = watch.mark
     if watch.stage is Stage.CLOSED or mark.appraisal_id == held.appraisal_id or mark.valued_at <= held.valued_at:
         return Outcome(watch)
@@ -161,6 +186,9 @@ def apply_appraisal(watch: Watch, mark: Mark, rules: LadderRules, now: datetime)
         mark=mark,
         driver_loss=(watch.driver_loss + driver).quantize(watch.minor_unit),
         market_loss=(watch.market_loss + market).quantize(watch.minor_unit),
+        index_vintage=levels.vintage if levels else "",
+        index_at_mark=levels.at(mark.valued_at) if levels else 0.0,
+        index_now=levels.now if levels else 0.0,
         updated_at=now,
     )
     return _outcome(watch, _judge(marked, rules, now))
@@ -173,17 +201,20 @@ def split_fall(old: Mark, new: Mark) -> tuple[Decimal, Decimal]:
     one because of usage, mileage or battery. The rest is age, and nobody's doing.
     """
     market = Decimal(0)
-    if old.index_level > 0 and new.index_level > 0 and old.segment == new.segment:
+    if old.index_level > 0 and new.index_level > 0:
         market = old.p50 * (1 - Decimal(repr(new.index_level)) / Decimal(repr(old.index_level)))
     driver = max(old.p50 - new.p50 - market, Decimal(0)) if new.driver_caused else Decimal(0)
     return market, driver
 
 
-def apply_index(watch: Watch, level: float, rules: LadderRules, now: datetime) -> Outcome:
-    """The market index moved: mark = appraisal x index now / index at appraisal. Told only where the stage changes."""
-    if watch.stage is Stage.CLOSED or level == watch.index_now:
+def apply_index(watch: Watch, levels: IndexLevels, rules: LadderRules, now: datetime) -> Outcome:
+    """The market index: mark = appraisal x index now / index at the appraisal. Told only where the stage changes."""
+    at_mark = levels.at(watch.mark.valued_at)
+    known = (watch.index_vintage, watch.index_at_mark, watch.index_now)
+    if watch.stage is Stage.CLOSED or levels.vintage < watch.index_vintage or known == (levels.vintage, at_mark, levels.now):
         return Outcome(watch)
-    moved = _judge(replace(watch, index_now=level, updated_at=now), rules, now)
+    indexed = replace(watch, index_vintage=levels.vintage, index_at_mark=at_mark, index_now=levels.now, updated_at=now)
+    moved = _judge(indexed, rules, now)
     return Outcome(moved, Change.STAGE_CHANGED if moved.stage is not watch.stage else None)
 
 

@@ -10,7 +10,7 @@ from typing import Protocol
 from carlien_pricing.domain.counteroffers import Counteroffer
 from carlien_pricing.domain.matrix import UsageFacts
 from carlien_pricing.domain.quote import BorrowerFacts, CarFacts, LienFacts, LoanRequest, PricedQuote, QuoteInputs, ValueFacts
-from carlien_pricing.domain.watch import Cause, Change, Mark, Stage, Watch
+from carlien_pricing.domain.watch import Cause, Change, IndexLevels, Mark, Stage, Watch
 
 
 class QuoteStatus(StrEnum):
@@ -180,8 +180,24 @@ class Transaction(Protocol):
 
     async def overdue_margin_calls(self, now: datetime, limit: int) -> Sequence[Watch]: ...
 
+    async def open_watches(self, after: str, limit: int) -> Sequence[Watch]:
+        """Open watches in order of loan identifier, locked."""
+        ...
+
     async def put_watch(self, watch: Watch, change: Change | None, cause: Cause) -> None:
         """Stores it; tells the world where something changed."""
+        ...
+
+    async def put_watches(self, watches: Sequence[Watch], told: Sequence[tuple[Change, Watch]], cause: Cause) -> None:
+        """Many at once: last states to store, and changes to tell in order."""
+        ...
+
+    async def index(self) -> IndexLevels | None:
+        """The newest vintage held."""
+        ...
+
+    async def put_index(self, levels: IndexLevels) -> bool:
+        """Keeps it where it is newer than what is held; whether it was."""
         ...
 
 

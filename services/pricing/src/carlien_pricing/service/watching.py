@@ -9,13 +9,15 @@ from carlien_common.domain.errors import invalid, not_found, precondition
 from carlien_pricing.domain import watch as rules
 from carlien_pricing.domain.products import PolicyBundle
 from carlien_pricing.domain.quote import ValueFacts
-from carlien_pricing.domain.watch import Cause, Mark, Outcome, Stage, Watch
+from carlien_pricing.domain.watch import Cause, Change, IndexLevels, Mark, Outcome, Stage, Watch
 from carlien_pricing.service.ports import HeldAppraisal, HeldLien, QuoteStatus, Store, Transaction
 
 EncodeWatch = Callable[[Watch], bytes]
 
 # Margin calls whose cure period ended, per pass of the clock: bounds one transaction.
 _OVERDUE_BATCH = 200
+# Watches carried on by an index at a time: bounds memory, not the transaction.
+_INDEX_BLOCK = 2000
 MAX_PAGE = 1000
 DEFAULT_PAGE = 100
 
@@ -86,6 +88,9 @@ class Watching:
             updated_at=now,
             monitoring_tier=record.priced.cell.monitoring_tier,
         )
+        levels = await tx.index()
+        if levels is not None:
+            watch = rules.apply_index(watch, levels, ladder, now).watch
         # Liens that the ledger told of before the watch began.
         for lien in await tx.liens(command.vin):
             if lien.active:
@@ -119,14 +124,37 @@ class Watching:
         for held in appraisals:
             if not held.facts.abstained:
                 marks.setdefault(held.vin, []).append(held)
-        for watch in await tx.watches_of(sorted(marks)):
+        watches = await tx.watches_of(sorted(marks))
+        levels = await tx.index() if watches else None
+        changed: list[Watch] = []
+        told: list[tuple[Change, Watch]] = []
+        for before in watches:
+            watch = before
             for held in sorted(marks[watch.vin], key=lambda appraisal: appraisal.mark.valued_at):
                 if held.facts.currency != watch.currency:
                     continue
-                outcome = rules.apply_appraisal(watch, held.mark, ladder, now)
-                if outcome.change is not None:
-                    await tx.put_watch(outcome.watch, outcome.change, Cause.APPRAISAL)
+                outcome = rules.apply_appraisal(watch, held.mark, ladder, now, levels)
                 watch = outcome.watch
+                if outcome.change is not None:
+                    told.append((outcome.change, watch))
+            if watch is not before:
+                changed.append(watch)
+        await tx.put_watches(changed, told, Cause.APPRAISAL)
+
+    async def index_published(self, tx: Transaction, published: Sequence[IndexLevels]) -> None:
+        """Index events: the newest vintage is held and all open watches are carried on by it, a block at a time."""
+        newest = max(published, key=lambda levels: levels.vintage)
+        if not await tx.put_index(newest):
+            return
+        now = self._clock()
+        ladder = self._policies.ladder_on(now.date())
+        after = ""
+        while block := await tx.open_watches(after, _INDEX_BLOCK):
+            outcomes = [(watch, rules.apply_index(watch, newest, ladder, now)) for watch in block]
+            changed = [outcome.watch for watch, outcome in outcomes if outcome.watch is not watch]
+            told = [(outcome.change, outcome.watch) for _, outcome in outcomes if outcome.change is not None]
+            await tx.put_watches(changed, told, Cause.INDEX)
+            after = block[-1].loan_id
 
     async def lien_changed(self, tx: Transaction, liens: Sequence[HeldLien]) -> None:
         """Lien events in ledger order."""

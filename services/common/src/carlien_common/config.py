@@ -67,7 +67,7 @@ class DatabaseSettings(LogSettings):
     """What `migrate` needs, and no more: a migration job has no certificates."""
 
     postgres_dsn: SecretStr
-    """postgresql://user:password@host:port/database"""
+    """postgresql://USER:…@HOST:PORT/DATABASE"""
     postgres_pool_min: int = Field(1, ge=0)
     postgres_pool_max: int = Field(10, ge=1)
     postgres_command_timeout_s: float = Field(30.0, gt=0)

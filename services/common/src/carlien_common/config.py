@@ -67,7 +67,7 @@ class DatabaseSettings(LogSettings):
     """What `migrate` needs, and no more: a migration job has no certificates."""
 
     postgres_dsn: SecretStr
-    """postgresql://USER:…@HOST:PORT/DATABASE"""
+    """postgresql://USER@HOST:PORT/DATABASE, with a password"""
     postgres_pool_min: int = Field(1, ge=0)
     postgres_pool_max: int = Field(10, ge=1)
     postgres_command_timeout_s: float = Field(30.0, gt=0)
@@ -81,7 +81,7 @@ class DatabaseSettings(LogSettings):
     @classmethod
     def _dsn(cls, value: SecretStr) -> SecretStr:
         if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
-            raise ValueError("must look like postgresql://user:password@host:port/database")
+            raise ValueError("must look like postgresql://USER@HOST:PORT/DATABASE")
         return value
 
 

@@ -11,7 +11,7 @@ from carlien_local.graph import Step
 
 
 def run(*steps: Step, cancel: Callable[[], None] = lambda: None) -> dict[str, graph.Outcome]:
-    outcomes = graph.run(steps, done=lambda outcome: None, cancel=cancel, waiting=lambda names: None)
+    outcomes = graph.run(steps, done=lambda outcome: None, cancel=cancel, waiting=lambda names, seconds: None)
     return {outcome.name: outcome for outcome in outcomes}
 
 

@@ -172,8 +172,8 @@ def _complain(error: Exception) -> None:
     console.print(f"[red]✗[/red] {escape(str(error))}")
 
 
-def _waiting(names: list[str]) -> None:
-    console.print(f"[dim]  … {', '.join(names)}[/dim]")
+def _waiting(names: list[str], seconds: float) -> None:
+    console.print(f"[dim]  … {', '.join(names)} ({seconds:.0f} s)[/dim]")
 
 
 def _interrupt(*_: object) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from carlien_local.errors import StackError
 
-TELL_EVERY_S = 5.0
+TELL_EVERY_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,15 @@ def run(
     *,
     done: Callable[[Outcome], None],
     cancel: Callable[[], None],
-    waiting: Callable[[list[str]], None],
+    waiting: Callable[[list[str], float], None],
 ) -> list[Outcome]:
     """The outcomes, in order of completion.
 
     A failed step takes those behind it along (they are not run, and have no outcome); unrelated ones go on. On
     KeyboardInterrupt, or an exception that isn't a StackError, `cancel` is called, the running steps are awaited, and
-    it is raised. `waiting` is told the running steps every TELL_EVERY_S.
+    it is raised. `waiting` is told the running steps, and the seconds since the start, after TELL_EVERY_S without news.
     """
+    begin = time.monotonic()
     pending = {step.name: step for step in steps}
     outcomes: dict[str, Outcome] = {}
     running: dict[Future[Outcome], str] = {}
@@ -64,7 +65,7 @@ def run(
                     continue
                 finished, _ = wait(running, timeout=TELL_EVERY_S, return_when=FIRST_COMPLETED)
                 if not finished:
-                    waiting(sorted(running.values()))
+                    waiting(sorted(running.values()), time.monotonic() - begin)
                 for future in finished:
                     outcome = future.result()
                     outcomes[running.pop(future)] = outcome

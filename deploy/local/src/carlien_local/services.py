@@ -16,8 +16,9 @@ from carlien_local.layout import Layout, digest
 from carlien_local.processes import ProcessSpec
 from carlien_local.starting import Starter, http_get
 
-# TensorFlow alone takes several seconds to import, more when other services start beside it.
-READY_TIMEOUT_S = 90.0
+# Valuation imports TensorFlow and warms its model: 8 s alone on two idle cores, a minute when other things run beside it.
+# A service that ends instead of getting ready is noticed at once.
+READY_TIMEOUT_S = 180.0
 
 
 @dataclass(frozen=True)

@@ -6,3 +6,17 @@ def decode() -> int:
     from carlien_telematics.commands import decode as command
 
     return command.main()
+
+
+def device() -> int:
+    """`carlien-device`."""
+    from carlien_telematics.commands import device as command
+
+    return command.main()
+
+
+def device_sim() -> int:
+    """`carlien-device-sim`."""
+    from carlien_telematics.commands import device_sim as command
+
+    return command.main()

@@ -1,0 +1,91 @@
+"""`carlien-device`: registers, lists and retires devices."""
+
+import argparse
+import asyncio
+import json
+import sys
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+
+from carlien.telematics.v1 import device_pb2, device_service_pb2, device_service_pb2_grpc
+from carlien_telematics.commands import calling
+
+_ROLE = "device-ingest"
+_EXAMPLE = """examples:
+  carlien-device register --device TBOX-1 --vin LSVNV2187E2100001 --protocol gb32960 --credential 89860012345678901234
+  carlien-device list --vin LSVNV2187E2100001 --json
+  carlien-device retire --device TBOX-1 --reason REPLACED
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0 ok, 1 refused, 2 wrong usage, 3 telematics is unavailable."""
+    parser = argparse.ArgumentParser(
+        prog="carlien-device", description=__doc__, epilog=_EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    register = commands.add_parser("register", help="bind a new device to a car")
+    register.add_argument("--device", required=True, help="identifier, unique")
+    register.add_argument("--vin", required=True)
+    register.add_argument("--protocol", choices=("gb32960", "jt808"), default="gb32960")
+    register.add_argument("--credential", required=True, help="GB/T 32960: the ICCID; JT/T 808: the authentication code")
+    register.add_argument("--idempotency-key", default=None, help="repeat with the same key to be sure (default: a new one)")
+    listing = commands.add_parser("list", help="devices by identifier")
+    listing.add_argument("--vin", default="")
+    retire = commands.add_parser("retire", help="take a device out of service")
+    retire.add_argument("--device", required=True)
+    retire.add_argument("--reason", required=True)
+    retire.add_argument("--idempotency-key", default=None)
+    for command in (register, listing, retire):
+        calling.add_arguments(command)
+        command.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args(argv)
+    return asyncio.run(calling.exit_code(lambda: _run(arguments)))
+
+
+async def _run(arguments: argparse.Namespace) -> int:
+    async with calling.channel(arguments, _ROLE) as channel:
+        devices: Any = device_service_pb2_grpc.DeviceServiceStub(channel)
+        key = getattr(arguments, "idempotency_key", None) or uuid.uuid4().hex
+        match arguments.command:
+            case "register":
+                protocol = device_pb2.DeviceProtocol.Value(f"DEVICE_PROTOCOL_{arguments.protocol.upper()}")
+                answer = await devices.RegisterDevice(
+                    device_service_pb2.RegisterDeviceRequest(
+                        device_id=arguments.device,
+                        vin=arguments.vin,
+                        protocol=protocol,
+                        credential=arguments.credential,
+                        idempotency_key=key,
+                    ),
+                    timeout=30,
+                )
+                _print([answer.device], as_json=arguments.json)
+            case "retire":
+                request = device_service_pb2.RetireDeviceRequest(device_id=arguments.device, reason=arguments.reason, idempotency_key=key)
+                _print([(await devices.RetireDevice(request, timeout=30)).device], as_json=arguments.json)
+            case _:
+                token = ""
+                while True:
+                    request_ = device_service_pb2.ListDevicesRequest(page_size=500, page_token=token, vin=arguments.vin)
+                    page = await devices.ListDevices(request_, timeout=30)
+                    _print(page.devices, as_json=arguments.json)
+                    token = page.next_page_token
+                    if not token:
+                        break
+    return calling.OK
+
+
+def _print(devices: Sequence[device_pb2.Device], *, as_json: bool) -> None:
+    """One line a device."""
+    for device in devices:
+        if as_json:
+            line = json.dumps(MessageToDict(device, preserving_proto_field_name=True, always_print_fields_with_no_presence=True))
+        else:
+            status = device_pb2.DeviceStatus.Name(device.status).removeprefix("DEVICE_STATUS_")
+            online = "online" if device.online else f"offline ({device.online_reason})"
+            line = f"{device.device_id}  {device.vin}  {status}  {online}"
+        sys.stdout.write(line + "\n")

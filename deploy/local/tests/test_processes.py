@@ -83,11 +83,16 @@ def test_a_part_that_ignores_the_request_is_killed_with_its_children(processes: 
 
 
 def test_a_spec_is_read_back_as_it_was_saved_and_only_by_its_owner(processes: Processes, layout: Layout) -> None:
-    spec = ProcessSpec("part", ("a", "b"), {"K": "v"}, "/tmp", None, (1, 2), signal.SIGINT, 3.0, "v1")
+    spec = ProcessSpec("part", ("a", "b"), {"K": "v"}, "/tmp", None, (1, 2), "1/x", signal.SIGINT, 3.0, "v1")
     processes.save(spec)
     assert processes.saved("part") == spec
     assert (layout.run / "part.json").stat().st_mode & 0o777 == 0o600
     assert processes.saved("none") is None
+
+
+def test_a_spec_of_another_version_can_be_read(processes: Processes, layout: Layout) -> None:
+    (layout.run / "part.json").write_text('{"name": "part", "argv": ["sleep", "300"], "ports": [], "of_the_future": 1}')
+    assert processes.saved("part") == SLEEP
 
 
 def test_a_huge_log_is_set_aside_at_the_next_start(processes: Processes, layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:

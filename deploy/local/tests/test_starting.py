@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import http.server
 import signal
 import socket
 import sys
@@ -12,7 +13,7 @@ import pytest
 from carlien_local import starting
 from carlien_local.errors import Interrupted, PartFailed, StackError
 from carlien_local.processes import ProcessSpec, end
-from carlien_local.starting import Starter
+from carlien_local.starting import Starter, answers
 
 SLEEP = ProcessSpec("part", ("sleep", "300"))
 
@@ -68,6 +69,32 @@ def test_a_taken_port_fails_before_anything_is_started(starter: Starter) -> None
         with pytest.raises(StackError, match=f"port {port} is taken"):
             starter.ensure(dataclasses.replace(SLEEP, ports=(port,)), lambda: True)
     assert starter.processes.find("part") is None
+
+
+def test_a_probe_is_a_port_or_a_path_that_answers() -> None:
+    assert answers(SLEEP)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert answers(dataclasses.replace(SLEEP, probe=str(port)))
+    assert not answers(dataclasses.replace(SLEEP, probe=str(port)))
+    assert not answers(dataclasses.replace(SLEEP, probe=f"{port}/readyz"))
+
+
+@pytest.mark.parametrize(("path", "expected"), [("/readyz", True), ("/other", False)])
+def test_a_path_must_answer_with_200(path: str, expected: bool) -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/readyz" else 503)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        assert answers(dataclasses.replace(SLEEP, probe=f"{server.server_port}{path}")) is expected
+        thread.join()
 
 
 def test_cancelling_ends_a_wait(starter: Starter) -> None:

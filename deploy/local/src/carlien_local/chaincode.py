@@ -20,7 +20,7 @@ from carlien_local.errors import StackError
 from carlien_local.fabric import CHANNEL, Org, folder, orderer_ca, orgs, tool
 from carlien_local.layout import Layout, digest
 from carlien_local.processes import ProcessSpec
-from carlien_local.starting import Starter, accepts
+from carlien_local.starting import Starter, answers
 
 NAME = "mortgage-asset"
 
@@ -109,8 +109,9 @@ def _run(starter: Starter, org: Org, binary: Path, package_id: str) -> bool:
         argv=(str(binary),),
         env={"CHAINCODE_ID": package_id, "CHAINCODE_SERVER_ADDRESS": layout.address(name)},
         ports=(layout.port(name),),
+        probe=str(layout.port(name)),
     )
-    return starter.ensure(spec, lambda: accepts(layout.port(name)))
+    return starter.ensure(spec, lambda: answers(spec))
 
 
 # -- lifecycle ---------------------------------------------------------------------------------------------------------

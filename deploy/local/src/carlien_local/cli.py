@@ -108,7 +108,7 @@ def status(starter: Starter, arguments: argparse.Namespace) -> int:
     for column in ("part", "state", "pid", "ports", "up", "restarts"):
         table.add_column(column, no_wrap=True)
     for row in rows:
-        color = {"running": "green", "stopped": "yellow"}.get(row.state, "red")
+        color = {"running": "green", "not ready": "yellow", "stopped": "yellow"}.get(row.state, "red")
         uptime = "" if row.uptime_s is None else _duration(row.uptime_s)
         ports = " ".join(map(str, row.ports))
         table.add_row(row.name, f"[{color}]{row.state}[/{color}]", str(row.pid or ""), ports, uptime, str(row.restarts or ""))

@@ -20,7 +20,7 @@ from carlien_local import fabric_identities
 from carlien_local.errors import StackError
 from carlien_local.layout import Layout
 from carlien_local.processes import ProcessSpec
-from carlien_local.starting import Starter, accepts, http_get
+from carlien_local.starting import Starter, accepts, answers, http_get
 
 CHANNEL = "carlien"
 ORDERER_HOME = "ordererOrganizations/orderer.carlien.test/orderers/orderer.orderer.carlien.test"
@@ -193,8 +193,9 @@ def _start_orderer(starter: Starter) -> bool:
         argv=(str(tool(layout, "orderer")),),
         env=env,
         ports=(layout.port("orderer"), layout.port("orderer-admin"), operations),
+        probe=f"{operations}/healthz",
     )
-    started = starter.ensure(spec, lambda: bool(http_get(operations, "/healthz")) and _channels(layout) is not None)
+    started = starter.ensure(spec, lambda: answers(spec) and _channels(layout) is not None)
     if CHANNEL not in (_channels(layout) or ()):
         block = folder(layout) / "genesis.block"
         join: list[str | Path] = ["channel", "join", "--channelID", CHANNEL, "--config-block", block]
@@ -246,8 +247,9 @@ def _start_peer(starter: Starter, org: Org) -> bool:
         argv=(str(tool(layout, "peer")), "node", "start"),
         env=env,
         ports=(layout.port(name), layout.port(f"{name}-chaincode"), operations),
+        probe=f"{operations}/healthz",
     )
-    return starter.ensure(spec, lambda: bool(http_get(operations, "/healthz")) and accepts(layout.port(name)))
+    return starter.ensure(spec, lambda: answers(spec) and accepts(layout.port(name)))
 
 
 def _join_peer(starter: Starter, org: Org) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from carlien_local.errors import StackError
 from carlien_local.layout import Layout
 from carlien_local.processes import ProcessSpec
-from carlien_local.starting import Starter, accepts
+from carlien_local.starting import Starter, answers
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -105,9 +105,10 @@ def up(starter: Starter) -> bool:
         name="kafka",
         argv=(*_java(layout, "-Xms256m", "-Xmx512m", "-XX:+ExitOnOutOfMemoryError"), "kafka.Kafka", str(config)),
         ports=(layout.port("kafka"), layout.port("kafka-controller")),
+        probe=str(layout.port("kafka")),
         version=properties,
     )
-    started = starter.ensure(spec, lambda: accepts(layout.port("kafka")))
+    started = starter.ensure(spec, lambda: answers(spec))
     _create_topics(starter)
     return started
 

@@ -122,6 +122,7 @@ def up(starter: Starter) -> bool:
         ),
         user=user,
         ports=(layout.port("postgres"),),
+        probe=str(layout.port("postgres")),
         stop_signal=signal.SIGINT,  # "fast": roll back and close sessions instead of waiting for them
         version=SETTINGS,
     )

@@ -30,6 +30,7 @@ class ProcessSpec:
 
     `env` is all the process sees besides INHERITED: a variable left over from another stack can't leak in. `version`
     changes when the part must be restarted although its command is the same (another binary, other source files).
+    `probe` is how to ask whether it's ready: `PORT` for "accepts connections", `PORT/path` for "GET answers 200".
     """
 
     name: str
@@ -38,6 +39,7 @@ class ProcessSpec:
     cwd: str = "/"
     user: str | None = None
     ports: tuple[int, ...] = ()
+    probe: str = ""
     stop_signal: int = signal.SIGTERM
     stop_timeout_s: float = 20.0
     version: str = ""
@@ -66,6 +68,8 @@ class Processes:
             value = json.loads((self._layout.run / f"{name}.json").read_text())
         except FileNotFoundError:
             return None
+        # A file of another version of this module may have other fields: then it differs from what is wanted, no more.
+        value = {key: value[key] for key in ProcessSpec.__dataclass_fields__ if key in value}
         return ProcessSpec(**{**value, "argv": tuple(value["argv"]), "ports": tuple(value["ports"])})
 
     def names(self) -> list[str]:

@@ -10,7 +10,7 @@ from carlien_local.errors import StackError
 from carlien_local.layout import Layout, digest
 from carlien_local.processes import ProcessSpec
 from carlien_local.services import SERVICES
-from carlien_local.starting import Starter, http_get
+from carlien_local.starting import Starter, answers
 
 RETENTION = "2d"
 
@@ -21,9 +21,7 @@ def targets(layout: Layout) -> dict[str, list[dict[str, object]]]:
     def entry(port: int, **labels: str) -> dict[str, object]:
         return {"targets": [f"127.0.0.1:{port}"], "labels": labels}
 
-    services = [
-        entry(layout.metrics_port(service.name), instance=service.name, service=service.kind, org=service.org) for service in SERVICES
-    ]
+    services = [entry(layout.metrics_port(service.name), instance=service.name, job=service.kind, org=service.org) for service in SERVICES]
     nodes = [
         entry(layout.port("orderer-operations"), instance="orderer"),
         entry(layout.port("peer-org1-operations"), instance="peer-org1", org="org1"),
@@ -57,9 +55,10 @@ def up(starter: Starter) -> bool:
         ),
         cwd=str(home),
         ports=(port,),
+        probe=f"{port}/-/ready",
         version=digest(*files),
     )
-    return starter.ensure(spec, lambda: http_get(port, "/-/ready") is not None)
+    return starter.ensure(spec, lambda: answers(spec))
 
 
 def _write(layout: Layout, home: Path) -> list[Path]:

@@ -14,7 +14,7 @@ from carlien_local import chaincode, fabric, model, postgres
 from carlien_local.graph import Step
 from carlien_local.layout import Layout, digest
 from carlien_local.processes import ProcessSpec
-from carlien_local.starting import Starter, http_get
+from carlien_local.starting import Starter, answers
 
 # Valuation imports TensorFlow and warms its model: 8 s alone on two idle cores, a minute when other things run beside it.
 # A service that ends instead of getting ready is noticed at once.
@@ -110,12 +110,12 @@ def up(starter: Starter, service: Service) -> bool:
         env=env,
         cwd=str(layout.state),
         ports=(layout.port(service.name), layout.metrics_port(service.name), *map(layout.port, service.ports)),
+        probe=f"{layout.metrics_port(service.name)}/readyz",
         version=_source_digest(layout, service),
     )
     if starter.processes.find(service.name) is None or starter.processes.saved(service.name) != spec:
         starter.run(f"{service.name} (migrate)", [*command, "migrate"], env=_with_path(env), timeout_s=120.0)
-    metrics = layout.metrics_port(service.name)
-    return starter.ensure(spec, lambda: http_get(metrics, "/readyz") is not None, READY_TIMEOUT_S)
+    return starter.ensure(spec, lambda: answers(spec), READY_TIMEOUT_S)
 
 
 def environment(layout: Layout, service: Service) -> dict[str, str]:

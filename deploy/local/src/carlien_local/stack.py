@@ -18,23 +18,22 @@ from carlien_local import chaincode, fabric, graph, kafka, pki, postgres, promet
 from carlien_local.errors import StackError
 from carlien_local.layout import Layout
 from carlien_local.processes import Processes, ProcessSpec, end
-from carlien_local.starting import Starter, accepts
+from carlien_local.starting import Starter, answers
 
-# Ended in this order: who depends on something goes before it.
+# Ended in this order: who needs something to finish its work goes before it. The services can end side by side: what they
+# have accepted is in their own databases.
 TIERS: tuple[tuple[str, ...], ...] = (
-    ("pricing", "prometheus"),
-    ("lien-registry", "lien-registry-org2", "telematics"),
-    ("valuation",),
+    ("valuation", "telematics", "lien-registry", "lien-registry-org2", "pricing", "prometheus"),
     ("chaincode-org1", "chaincode-org2"),
     ("peer-org1", "peer-org2"),
-    ("orderer", "kafka", "postgres"),
+    ("postgres", "kafka", "orderer"),
 )
 LOCK_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True)
 class PartStatus:
-    """One row of `status`. `state` is running, stopped (by hand) or dead."""
+    """One row of `status`. `state` is running, not ready (it runs, but doesn't answer), stopped (by hand) or dead."""
 
     name: str
     state: str
@@ -167,11 +166,11 @@ def nudge(processes: Processes) -> bool:
 
 
 def start_again(starter: Starter, name: str) -> None:
-    """Starts a part as it was last started, and waits until its first port accepts connections."""
+    """Starts a part as it was last started, and waits until it answers."""
     spec = starter.processes.saved(name)
     if spec is None:
         raise StackError(f"{name} was never started; run `make up`.")
-    starter.ensure(spec, lambda: not spec.ports or accepts(spec.ports[0]))
+    starter.ensure(spec, lambda: answers(spec), services.READY_TIMEOUT_S)
     nudge(starter.processes)
 
 
@@ -183,7 +182,10 @@ def status(processes: Processes, layout: Layout) -> list[PartStatus]:
     for name in (*order, *sorted(names - set(order))):
         pid = processes.find(name)
         spec = processes.saved(name)
-        held = processes.hold(name).exists()
+        if pid:
+            state = "running" if spec is None or answers(spec) else "not ready"
+        else:
+            state = "stopped" if processes.hold(name).exists() else "dead"
         try:
             restarts = int((layout.run / f"{name}.restarts").read_text())
         except (FileNotFoundError, ValueError):
@@ -191,7 +193,7 @@ def status(processes: Processes, layout: Layout) -> list[PartStatus]:
         rows.append(
             PartStatus(
                 name=name,
-                state="running" if pid else "stopped" if held else "dead",
+                state=state,
                 pid=pid,
                 ports=spec.ports if spec else (),
                 uptime_s=_uptime(pid) if pid else None,

@@ -115,6 +115,14 @@ class Starter:
         return result.stdout
 
 
+def answers(spec: ProcessSpec) -> bool:
+    """Asks a part's probe; True where it has none."""
+    port, slash, path = spec.probe.partition("/")
+    if not port:
+        return True
+    return http_get(int(port), slash + path) is not None if slash else accepts(int(port))
+
+
 def http_get(port: int, path: str) -> bytes | None:
     """The body when GET answers 200 on loopback within 5 s, else None."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5.0)

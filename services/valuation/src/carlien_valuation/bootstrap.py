@@ -29,14 +29,17 @@ from carlien_valuation import metrics
 from carlien_valuation.adapters.index_store import PostgresIndexFeed, PostgresIndexStore
 from carlien_valuation.adapters.policy_file import load_policies
 from carlien_valuation.adapters.postgres_appraisals import PostgresAppraisals
+from carlien_valuation.adapters.published_index import PublishedIndex
+from carlien_valuation.adapters.residual_policy_file import load_residual_policies
 from carlien_valuation.adapters.stack_appraiser import StackAppraiser, load_appraiser
 from carlien_valuation.config import ValuationSettings
 from carlien_valuation.domain.appraisal import Appraisal
 from carlien_valuation.grpc_api.index_servicer import IndexServicer
 from carlien_valuation.grpc_api.valuation import ValuationServicer
-from carlien_valuation.service.appraise import Appraising, NoIndex, Request
+from carlien_valuation.service.appraise import Appraising, Request
 from carlien_valuation.service.batching import Batcher
 from carlien_valuation.service.index import Indices
+from carlien_valuation.service.residual import Residuals
 
 NAME = "valuation"
 PACKAGE = "carlien_valuation"
@@ -47,7 +50,9 @@ async def serve(settings: ValuationSettings, clock: Clock = utc_now) -> None:
     """Runs until a signal or the death of a part; refuses to start on a model directory that isn't whole."""
     started = time.monotonic()
     appraiser = _appraiser(settings)
-    appraising = Appraising(appraiser, load_policies(settings.appraisal_policy_file), NoIndex(), clock)
+    index = PublishedIndex(settings.index_region)
+    appraising = Appraising(appraiser, load_policies(settings.appraisal_policy_file), index, clock)
+    residual_policies = load_residual_policies(settings.residual_policy_file)
     gc.freeze()  # the model's tables live for good; the collector needn't walk them
     async with Application(settings, NAME) as app:
         pool = await app.enter(postgres.pool(settings))
@@ -60,15 +65,19 @@ async def serve(settings: ValuationSettings, clock: Clock = utc_now) -> None:
         store = PostgresAppraisals(pool, f"/{settings.org}/{NAME}", settings.appraisal_topic)
         feed = PostgresIndexFeed(settings)
         app.spawn("index_feed", feed.run())
+        indices = PostgresIndexStore(pool)
+        index.update(await indices.latest("", settings.index_region))  # the first answer already stands on it
+        app.spawn("index_in_memory", index.follow(indices, feed))
+        residuals = Residuals(batcher.call, residual_policies, index)
         services: list[Registration] = [
             (
                 valuation_service_pb2_grpc.add_ValuationServiceServicer_to_server,
-                ValuationServicer(appraising, batcher, store, clock),
+                ValuationServicer(appraising, batcher, store, residuals, clock),
                 valuation_service_pb2.DESCRIPTOR.services_by_name["ValuationService"].full_name,
             ),
             (
                 collateral_index_service_pb2_grpc.add_CollateralIndexServiceServicer_to_server,
-                IndexServicer(Indices(PostgresIndexStore(pool), feed)),
+                IndexServicer(Indices(indices, feed)),
                 collateral_index_service_pb2.DESCRIPTOR.services_by_name["CollateralIndexService"].full_name,
             ),
         ]

@@ -14,6 +14,10 @@ class ValuationSettings(ServiceSettings):
     """The model directory to serve, as written by `carlien-valuation train`."""
     appraisal_policy_file: Path | None = None
     """Dated tables for what the data can't tell, instead of the shipped ones."""
+    residual_policy_file: Path | None = None
+    """How forecasts widen with the horizon, instead of the shipped table."""
+    index_region: str = "all"
+    """Region of the published index that values move with."""
     appraisal_topic: str = "carlien.valuation.appraisal.v1"
     max_batch: int = Field(64, ge=1, le=1024)
     """Appraisals computed together; more wait for the next batch."""

@@ -23,21 +23,26 @@ _sym_db = _symbol_database.Default()
 
 
 from carlien.valuation.v1 import appraisal_pb2 as carlien_dot_valuation_dot_v1_dot_appraisal__pb2
+from carlien.valuation.v1 import residual_pb2 as carlien_dot_valuation_dot_v1_dot_residual__pb2
 from carlien.valuation.v1 import vehicle_pb2 as carlien_dot_valuation_dot_v1_dot_vehicle__pb2
 from google.type import date_pb2 as google_dot_type_dot_date__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,carlien/valuation/v1/valuation_service.proto\x12\x14\x63\x61rlien.valuation.v1\x1a$carlien/valuation/v1/appraisal.proto\x1a\"carlien/valuation/v1/vehicle.proto\x1a\x16google/type/date.proto\"\xe2\x01\n\x0f\x41ppraiseRequest\x12.\n\x07vehicle\x18\x01 \x01(\x0b\x32\x1d.carlien.valuation.v1.Vehicle\x12\x34\n\x0bprice_types\x18\x02 \x03(\x0e\x32\x1f.carlien.valuation.v1.PriceType\x12)\n\x0evaluation_date\x18\x03 \x01(\x0b\x32\x11.google.type.Date\x12\x15\n\rcurrency_code\x18\x04 \x01(\t\x12\x0e\n\x06record\x18\x05 \x01(\x08\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\"F\n\x10\x41ppraiseResponse\x12\x32\n\tappraisal\x18\x01 \x01(\x0b\x32\x1f.carlien.valuation.v1.Appraisal2m\n\x10ValuationService\x12Y\n\x08\x41ppraise\x12%.carlien.valuation.v1.AppraiseRequest\x1a&.carlien.valuation.v1.AppraiseResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,carlien/valuation/v1/valuation_service.proto\x12\x14\x63\x61rlien.valuation.v1\x1a$carlien/valuation/v1/appraisal.proto\x1a#carlien/valuation/v1/residual.proto\x1a\"carlien/valuation/v1/vehicle.proto\x1a\x16google/type/date.proto\"\xe2\x01\n\x0f\x41ppraiseRequest\x12.\n\x07vehicle\x18\x01 \x01(\x0b\x32\x1d.carlien.valuation.v1.Vehicle\x12\x34\n\x0bprice_types\x18\x02 \x03(\x0e\x32\x1f.carlien.valuation.v1.PriceType\x12)\n\x0evaluation_date\x18\x03 \x01(\x0b\x32\x11.google.type.Date\x12\x15\n\rcurrency_code\x18\x04 \x01(\t\x12\x0e\n\x06record\x18\x05 \x01(\x08\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\"F\n\x10\x41ppraiseResponse\x12\x32\n\tappraisal\x18\x01 \x01(\x0b\x32\x1f.carlien.valuation.v1.Appraisal\"\xf3\x01\n\x17\x46orecastResidualRequest\x12.\n\x07vehicle\x18\x01 \x01(\x0b\x32\x1d.carlien.valuation.v1.Vehicle\x12\x16\n\x0ehorizon_months\x18\x02 \x01(\x05\x12\x19\n\x11\x61nnual_mileage_km\x18\x03 \x01(\x03\x12\x33\n\nprice_type\x18\x04 \x01(\x0e\x32\x1f.carlien.valuation.v1.PriceType\x12)\n\x0evaluation_date\x18\x05 \x01(\x0b\x32\x11.google.type.Date\x12\x15\n\rcurrency_code\x18\x06 \x01(\t\"\x86\x03\n\x18\x46orecastResidualResponse\x12\x33\n\x06points\x18\x01 \x03(\x0b\x32#.carlien.valuation.v1.ResidualPoint\x12\x33\n\nprice_type\x18\x02 \x01(\x0e\x32\x1f.carlien.valuation.v1.PriceType\x12\x11\n\tabstained\x18\x03 \x01(\x08\x12\x16\n\x0e\x61\x62stain_reason\x18\x04 \x01(\t\x12/\n\x08warnings\x18\x05 \x03(\x0b\x32\x1d.carlien.valuation.v1.Warning\x12\x15\n\rmodel_version\x18\x06 \x01(\t\x12&\n\x0b\x64\x61ta_cutoff\x18\x07 \x01(\x0b\x32\x11.google.type.Date\x12\x15\n\rindex_vintage\x18\x08 \x01(\t\x12\x13\n\x0bindex_level\x18\t \x01(\x01\x12\x1d\n\x15market_trend_per_year\x18\n \x01(\x01\x12\x1a\n\x12uncertainty_source\x18\x0b \x01(\t2\xe0\x01\n\x10ValuationService\x12Y\n\x08\x41ppraise\x12%.carlien.valuation.v1.AppraiseRequest\x1a&.carlien.valuation.v1.AppraiseResponse\x12q\n\x10\x46orecastResidual\x12-.carlien.valuation.v1.ForecastResidualRequest\x1a..carlien.valuation.v1.ForecastResidualResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'carlien.valuation.v1.valuation_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_APPRAISEREQUEST']._serialized_start=169
-  _globals['_APPRAISEREQUEST']._serialized_end=395
-  _globals['_APPRAISERESPONSE']._serialized_start=397
-  _globals['_APPRAISERESPONSE']._serialized_end=467
-  _globals['_VALUATIONSERVICE']._serialized_start=469
-  _globals['_VALUATIONSERVICE']._serialized_end=578
+  _globals['_APPRAISEREQUEST']._serialized_start=206
+  _globals['_APPRAISEREQUEST']._serialized_end=432
+  _globals['_APPRAISERESPONSE']._serialized_start=434
+  _globals['_APPRAISERESPONSE']._serialized_end=504
+  _globals['_FORECASTRESIDUALREQUEST']._serialized_start=507
+  _globals['_FORECASTRESIDUALREQUEST']._serialized_end=750
+  _globals['_FORECASTRESIDUALRESPONSE']._serialized_start=753
+  _globals['_FORECASTRESIDUALRESPONSE']._serialized_end=1143
+  _globals['_VALUATIONSERVICE']._serialized_start=1146
+  _globals['_VALUATIONSERVICE']._serialized_end=1370
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from carlien.valuation.v1 import appraisal_pb2 as _appraisal_pb2
+from carlien.valuation.v1 import residual_pb2 as _residual_pb2
 from carlien.valuation.v1 import vehicle_pb2 as _vehicle_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
@@ -92,3 +93,117 @@ class AppraiseResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AppraiseResponse: _TypeAlias = AppraiseResponse  # noqa: Y015
+
+@_typing.final
+class ForecastResidualRequest(_message.Message):
+    """Request of ForecastResidual."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VEHICLE_FIELD_NUMBER: _builtins.int
+    HORIZON_MONTHS_FIELD_NUMBER: _builtins.int
+    ANNUAL_MILEAGE_KM_FIELD_NUMBER: _builtins.int
+    PRICE_TYPE_FIELD_NUMBER: _builtins.int
+    VALUATION_DATE_FIELD_NUMBER: _builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    horizon_months: _builtins.int
+    """Months ahead, 1 to 60."""
+    annual_mileage_km: _builtins.int
+    """Distance driven per year from now on, in kilometres."""
+    price_type: _appraisal_pb2.PriceType.ValueType
+    """The market meant; wholesale where not stated, as that is what a lender realises."""
+    currency_code: _builtins.str
+    """ISO 4217 code of the answer; the model's currency where empty, else it must be the model's."""
+    @_builtins.property
+    def vehicle(self) -> _vehicle_pb2.Vehicle:
+        """The car as it is now."""
+
+    @_builtins.property
+    def valuation_date(self) -> _date_pb2.Date:
+        """Month 0; today (UTC) where unset."""
+
+    def __init__(
+        self,
+        *,
+        vehicle: _vehicle_pb2.Vehicle | None = ...,
+        horizon_months: _builtins.int = ...,
+        annual_mileage_km: _builtins.int = ...,
+        price_type: _appraisal_pb2.PriceType.ValueType = ...,
+        valuation_date: _date_pb2.Date | None = ...,
+        currency_code: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["valuation_date", b"valuation_date", "vehicle", b"vehicle"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["annual_mileage_km", b"annual_mileage_km", "currency_code", b"currency_code", "horizon_months", b"horizon_months", "price_type", b"price_type", "valuation_date", b"valuation_date", "vehicle", b"vehicle"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForecastResidualRequest: _TypeAlias = ForecastResidualRequest  # noqa: Y015
+
+@_typing.final
+class ForecastResidualResponse(_message.Message):
+    """Response of ForecastResidual."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POINTS_FIELD_NUMBER: _builtins.int
+    PRICE_TYPE_FIELD_NUMBER: _builtins.int
+    ABSTAINED_FIELD_NUMBER: _builtins.int
+    ABSTAIN_REASON_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    DATA_CUTOFF_FIELD_NUMBER: _builtins.int
+    INDEX_VINTAGE_FIELD_NUMBER: _builtins.int
+    INDEX_LEVEL_FIELD_NUMBER: _builtins.int
+    MARKET_TREND_PER_YEAR_FIELD_NUMBER: _builtins.int
+    UNCERTAINTY_SOURCE_FIELD_NUMBER: _builtins.int
+    price_type: _appraisal_pb2.PriceType.ValueType
+    """The market the values are of."""
+    abstained: _builtins.bool
+    """True where no honest value can be given."""
+    abstain_reason: _builtins.str
+    """Why not, as a stable code; empty unless abstained."""
+    model_version: _builtins.str
+    """Version of the model that values the car."""
+    index_vintage: _builtins.str
+    """Vintage of the market index that month 0 and the trend stand on."""
+    index_level: _builtins.float
+    """Level of that index at month 0 (base 100)."""
+    market_trend_per_year: _builtins.float
+    """Expected change of the market's level per year, as a fraction; zero where no index supports any."""
+    uncertainty_source: _builtins.str
+    """Edition and source of the table that says how forecasts widen with the horizon."""
+    @_builtins.property
+    def points(self) -> _containers.RepeatedCompositeFieldContainer[_residual_pb2.ResidualPoint]:
+        """Months 0 to the horizon; empty where abstained."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedCompositeFieldContainer[_appraisal_pb2.Warning]:
+        """What the reader should know."""
+
+    @_builtins.property
+    def data_cutoff(self) -> _date_pb2.Date:
+        """Last date the model's data covers."""
+
+    def __init__(
+        self,
+        *,
+        points: _abc.Iterable[_residual_pb2.ResidualPoint] | None = ...,
+        price_type: _appraisal_pb2.PriceType.ValueType = ...,
+        abstained: _builtins.bool = ...,
+        abstain_reason: _builtins.str = ...,
+        warnings: _abc.Iterable[_appraisal_pb2.Warning] | None = ...,
+        model_version: _builtins.str = ...,
+        data_cutoff: _date_pb2.Date | None = ...,
+        index_vintage: _builtins.str = ...,
+        index_level: _builtins.float = ...,
+        market_trend_per_year: _builtins.float = ...,
+        uncertainty_source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data_cutoff", b"data_cutoff"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstain_reason", b"abstain_reason", "abstained", b"abstained", "data_cutoff", b"data_cutoff", "index_level", b"index_level", "index_vintage", b"index_vintage", "market_trend_per_year", b"market_trend_per_year", "model_version", b"model_version", "points", b"points", "price_type", b"price_type", "uncertainty_source", b"uncertainty_source", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForecastResidualResponse: _TypeAlias = ForecastResidualResponse  # noqa: Y015

@@ -40,6 +40,11 @@ class ValuationServiceStub:
                 request_serializer=carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.AppraiseRequest.SerializeToString,
                 response_deserializer=carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.AppraiseResponse.FromString,
                 _registered_method=True)
+        self.ForecastResidual = channel.unary_unary(
+                '/carlien.valuation.v1.ValuationService/ForecastResidual',
+                request_serializer=carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.ForecastResidualRequest.SerializeToString,
+                response_deserializer=carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.ForecastResidualResponse.FromString,
+                _registered_method=True)
 
 
 class ValuationServiceServicer:
@@ -53,6 +58,13 @@ class ValuationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ForecastResidual(self, request, context):
+        """Forecasts one car's value month by month. Month 0 is what Appraise answers for the same car, date and market.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ValuationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +72,11 @@ def add_ValuationServiceServicer_to_server(servicer, server):
                     servicer.Appraise,
                     request_deserializer=carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.AppraiseRequest.FromString,
                     response_serializer=carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.AppraiseResponse.SerializeToString,
+            ),
+            'ForecastResidual': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForecastResidual,
+                    request_deserializer=carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.ForecastResidualRequest.FromString,
+                    response_serializer=carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.ForecastResidualResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +107,33 @@ class ValuationService:
             '/carlien.valuation.v1.ValuationService/Appraise',
             carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.AppraiseRequest.SerializeToString,
             carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.AppraiseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForecastResidual(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carlien.valuation.v1.ValuationService/ForecastResidual',
+            carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.ForecastResidualRequest.SerializeToString,
+            carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.ForecastResidualResponse.FromString,
             options,
             channel_credentials,
             insecure,

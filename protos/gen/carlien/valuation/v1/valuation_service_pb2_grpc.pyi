@@ -35,6 +35,8 @@ class ValuationServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ValuationServiceAsyncStub: ...
     Appraise: _grpc.UnaryUnaryMultiCallable[_valuation_service_pb2.AppraiseRequest, _valuation_service_pb2.AppraiseResponse]
     """Values one car on a date. INVALID_ARGUMENT names bad fields; a car that can't be valued honestly is answered with abstained."""
+    ForecastResidual: _grpc.UnaryUnaryMultiCallable[_valuation_service_pb2.ForecastResidualRequest, _valuation_service_pb2.ForecastResidualResponse]
+    """Forecasts one car's value month by month. Month 0 is what Appraise answers for the same car, date and market."""
 
 @_typing.type_check_only
 class ValuationServiceAsyncStub(ValuationServiceStub):
@@ -43,6 +45,8 @@ class ValuationServiceAsyncStub(ValuationServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Appraise: _aio.UnaryUnaryMultiCallable[_valuation_service_pb2.AppraiseRequest, _valuation_service_pb2.AppraiseResponse]  # type: ignore[assignment]
     """Values one car on a date. INVALID_ARGUMENT names bad fields; a car that can't be valued honestly is answered with abstained."""
+    ForecastResidual: _aio.UnaryUnaryMultiCallable[_valuation_service_pb2.ForecastResidualRequest, _valuation_service_pb2.ForecastResidualResponse]  # type: ignore[assignment]
+    """Forecasts one car's value month by month. Month 0 is what Appraise answers for the same car, date and market."""
 
 class ValuationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Values cars."""
@@ -54,5 +58,13 @@ class ValuationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_valuation_service_pb2.AppraiseResponse, _abc.Awaitable[_valuation_service_pb2.AppraiseResponse]]:
         """Values one car on a date. INVALID_ARGUMENT names bad fields; a car that can't be valued honestly is answered with abstained."""
+
+    @_abc_1.abstractmethod
+    def ForecastResidual(
+        self,
+        request: _valuation_service_pb2.ForecastResidualRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_valuation_service_pb2.ForecastResidualResponse, _abc.Awaitable[_valuation_service_pb2.ForecastResidualResponse]]:
+        """Forecasts one car's value month by month. Month 0 is what Appraise answers for the same car, date and market."""
 
 def add_ValuationServiceServicer_to_server(servicer: ValuationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -11,17 +11,27 @@ from carlien_valuation.adapters.postgres_appraisals import PostgresAppraisals
 from carlien_valuation.domain.appraisal import Appraisal
 from carlien_valuation.grpc_api.answers import appraisal_message
 from carlien_valuation.grpc_api.requests import appraise_request
+from carlien_valuation.grpc_api.residuals import residual_request, residual_response
 from carlien_valuation.service.appraise import Appraising, Request
 from carlien_valuation.service.batching import Batcher
+from carlien_valuation.service.residual import Residuals
 
 
 class ValuationServicer(valuation_service_pb2_grpc.ValuationServiceServicer):
     """See the proto."""
 
-    def __init__(self, appraising: Appraising, batcher: Batcher[Request, Appraisal], store: PostgresAppraisals, clock: Clock) -> None:
+    def __init__(
+        self,
+        appraising: Appraising,
+        batcher: Batcher[Request, Appraisal],
+        store: PostgresAppraisals,
+        residuals: Residuals,
+        clock: Clock,
+    ) -> None:
         self._appraising = appraising
         self._batcher = batcher
         self._store = store
+        self._residuals = residuals
         self._clock = clock
 
     async def Appraise(
@@ -41,3 +51,11 @@ class ValuationServicer(valuation_service_pb2_grpc.ValuationServiceServicer):
         return await self._store.record(
             current_caller().org, request.idempotency_key, payload, message, appraisal_pb2.APPRAISAL_CAUSE_REQUEST, appraisal.valued_at
         )
+
+    async def ForecastResidual(
+        self, request: valuation_service_pb2.ForecastResidualRequest, _context: grpc.aio.ServicerContext[object, object]
+    ) -> valuation_service_pb2.ForecastResidualResponse:
+        """Value one car month by month ahead."""
+        asked = residual_request(request, self._clock().date())
+        self._appraising.check(Request(asked.car, (asked.price_type,), asked.valuation_date, asked.currency))
+        return residual_response(await self._residuals.forecast(asked))

@@ -18,6 +18,9 @@ DAYS_PER_YEAR = 365.25
 STALE_DAYS = 180
 """A model older than this, without an index, is said to be stale."""
 
+NO_VINTAGE = "model:"
+"""Begins the vintage of an answer that stands on no index but on the model's own market."""
+
 UNKNOWN_MAKE, UNKNOWN_MODEL, AGE_MISSING = "UNKNOWN_MAKE", "UNKNOWN_MODEL", "AGE_MISSING"
 
 
@@ -26,7 +29,7 @@ class NoIndex:
 
     def read(self, car: Car, cutoff: date, day: date) -> IndexReading:  # noqa: ARG002 - the protocol's signature
         """The level of the cutoff itself."""
-        return IndexReading(f"model:{cutoff.isoformat()}", 100.0, 1.0)
+        return IndexReading(f"{NO_VINTAGE}{cutoff.isoformat()}", 100.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,12 @@ class Appraising:
         estimates = tuple(self._estimate(price_type, policy, levels, spread, support, request) for price_type in request.price_types)
         age = _age(car, request.valuation_date)
         return self._frame(
-            request, plan.reading, estimates, "", self._warnings(request, support, policy), round(appraiser.typical_odometer(age))
+            request,
+            plan.reading,
+            estimates,
+            "",
+            self._warnings(request, support, policy, plan.reading),
+            round(appraiser.typical_odometer(age)),
         )
 
     def _levels(self, car: Car, policy: AppraisalPolicy, values: dict[str, float]) -> dict[str, float]:
@@ -183,7 +191,7 @@ class Appraising:
             valuation_date=request.valuation_date, typical_odometer_km=typical_km,
         )  # fmt: skip
 
-    def _warnings(self, request: Request, support: Support, policy: AppraisalPolicy) -> tuple[Remark, ...]:
+    def _warnings(self, request: Request, support: Support, policy: AppraisalPolicy, reading: IndexReading) -> tuple[Remark, ...]:
         car, appraiser = request.car, self.appraiser
         age = _age(car, request.valuation_date)
         behind = (request.valuation_date - appraiser.data_cutoff).days
@@ -207,7 +215,7 @@ class Appraising:
                 (car.odometer_km or 0) > appraiser.max_odometer_km, "ODOMETER_BEYOND_DATA",
                 f"Driven further than 99 % of the training cars ({appraiser.max_odometer_km:.0f} km).",
             ),
-            (behind > STALE_DAYS and isinstance(self._index, NoIndex), "MARKET_LEVEL_STALE", f"The model's market ends {behind} days before the valuation date and there is no index to bring it forward."),
+            (behind > STALE_DAYS and reading.vintage.startswith(NO_VINTAGE), "MARKET_LEVEL_STALE", f"The model's market ends {behind} days before the valuation date and there is no index to bring it forward."),
             (True, "PRICE_TYPES_FROM_POLICY", f"The model values {appraiser.price_kind.replace('_', ' ')} prices; other markets by: {policy.source}."),
         )  # fmt: skip
         return (*_remarks(car), *(Remark(code, text) for applies, code, text in rules if applies))

@@ -41,6 +41,8 @@ TICK = Decimal("0.0001")
 
 # Figures are rounded before they are stored, so that a last-bit difference between processors doesn't show.
 _DIGITS = 9
+# The simulation computes in single precision: what it says is rounded before anything is built on it.
+_FACTOR_DIGITS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +220,7 @@ def solve_rate(setting: Setting, risk: RiskInputs) -> tuple[float | None, RiskIn
     closed = profitability(shape, risk, costs, at).expected_loss
     losses = simulate(setting, risk, at)
     # Dependence can only hurt: sampling noise must not make the loan cheaper.
-    factor = max(losses.expected_loss / closed, 1.0) if closed > 1e-9 else 1.0
+    factor = max(round(losses.expected_loss / closed, _FACTOR_DIGITS), 1.0) if closed > 1e-9 else 1.0
     adjusted = replace(risk, loss_factor=factor)
     return (rate_for_hurdle(shape, adjusted, costs, first) if first is not None else None), adjusted, losses
 

@@ -78,7 +78,7 @@ def rate_caps(tables: LawTables, lender: LenderType, on: date, cost: AnnualisedC
         headroom = None
         if cost is not None:
             rate = cost.irr if row.basis is RateBasis.IRR else cost.simple
-            headroom = float(limit) - rate
+            headroom = round(float(limit) - rate, 12)
             if -_TOLERANCE < headroom < 0:
                 headroom = 0.0
         answers.append(CapAnswer(row.id, limit, row.basis, on, row.source, explanation, headroom))

@@ -35,7 +35,7 @@ func evaluate[A, R any](registry *Registry, ctx contractapi.TransactionContextIn
 
 func execute[A, R any](registry *Registry, ctx contractapi.TransactionContextInterface, argument string, writes bool, run func(*call, A) (R, error)) (string, error) {
 	var arguments A
-	if err := decode([]byte(argument), &arguments); err != nil {
+	if err := first(checkTransient(ctx.GetStub()), decode([]byte(argument), &arguments)); err != nil {
 		return "", err
 	}
 	c, err := newCall(registry, ctx.GetStub(), writes)
@@ -65,9 +65,6 @@ func newCall(registry *Registry, stub shim.ChaincodeStubInterface, writes bool) 
 		if err := checkSkew(registry.clock, stamp.AsTime()); err != nil {
 			return nil, err
 		}
-	}
-	if err := checkTransient(stub); err != nil {
-		return nil, err
 	}
 	identity, err := cid.New(stub)
 	if err != nil {

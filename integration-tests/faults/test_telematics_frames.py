@@ -78,20 +78,20 @@ async def test_the_gateway_is_killed_under_load(service: Telematics) -> None:
     await check(service, terminals)
 
 
+async def test_the_database_is_killed_under_load(service: Telematics) -> None:
+    terminals = fleet(service)
+    driving = asyncio.gather(*(terminal.drive(0.02) for terminal in terminals))
+    await progress(terminals, 0.3)
+    kill("postgres")
+    await driving
+    await check(service, terminals)
+
+
 async def test_the_broker_is_away_for_20_seconds(service: Telematics) -> None:
     terminals = fleet(service)
     driving = asyncio.gather(*(terminal.drive(0.05) for terminal in terminals))
     await progress(terminals, 0.2)
     async with gone("kafka"):
         await asyncio.sleep(20)
-    await driving
-    await check(service, terminals)
-
-
-async def test_the_database_is_killed_under_load(service: Telematics) -> None:
-    terminals = fleet(service)
-    driving = asyncio.gather(*(terminal.drive(0.02) for terminal in terminals))
-    await progress(terminals, 0.3)
-    kill("postgres")
     await driving
     await check(service, terminals)

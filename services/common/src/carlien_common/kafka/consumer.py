@@ -49,6 +49,8 @@ class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def __init__(self, group: str) -> None:
         self.joined = threading.Event()
+        self.revoked: set[TopicPartition] = set()
+        """Lost since the loop last emptied it, even if given back since."""
         self._group = group
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
@@ -58,6 +60,7 @@ class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         log.info("partitions_revoked", group=self._group, partitions=_names(revoked))
         for partition in revoked:
+            self.revoked.add(partition)
             # Another member reports it from now on.
             try:
                 metrics.KAFKA_LAG.remove(self._group, partition.topic, str(partition.partition))
@@ -97,6 +100,7 @@ class KafkaConsumerLoop:
         self._options = consumer_options or {}
         self._assignment = _Assignment(group)
         self._stop = threading.Event()
+        self._uncommitted: dict[TopicPartition, int] = {}
         self._next: dict[TopicPartition, int] = {}
         self._lag_at = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -158,6 +162,7 @@ class KafkaConsumerLoop:
                 carried = []
                 if records:
                     carried = self._handle(consumer, loop, records)
+                self._commit(consumer)
                 self._report_lag(consumer)
         finally:
             # Tells the group that we leave, so that the others needn't wait for our session to expire.
@@ -189,7 +194,8 @@ class KafkaConsumerLoop:
         if work.cancelled():
             return []
         work.result()
-        self._commit(consumer, by_partition(records))
+        for (topic, partition), offset in by_partition(records).items():
+            self._uncommitted[TopicPartition(self._prefix + topic, partition)] = offset + 1
         return carried
 
     def _await(self, consumer: KafkaConsumer, work: concurrent.futures.Future[None]) -> list[Record]:
@@ -215,29 +221,30 @@ class KafkaConsumerLoop:
             consumer.resume(*consumer.paused())
         return carried
 
-    def _commit(self, consumer: KafkaConsumer, last: dict[tuple[str, int], int]) -> None:
-        owned = consumer.assignment()
-        offsets = {}
-        for (topic, partition), offset in last.items():
-            place = TopicPartition(self._prefix + topic, partition)
-            self._next[place] = offset + 1
-            if place in owned:
-                offsets[place] = OffsetAndMetadata(offset + 1, "", -1)
-        if not offsets:
+    def _commit(self, consumer: KafkaConsumer) -> None:
+        """Commits what has been dealt with; what can't be committed now is tried again after the next poll."""
+        # A partition that was lost meanwhile is its new owner's, who may be further already; also when the new owner is us again,
+        # for then it is read from the last commit on.
+        while self._assignment.revoked:
+            place = self._assignment.revoked.pop()
+            self._uncommitted.pop(place, None)
+            self._next.pop(place, None)
+        if not self._uncommitted:
             return
         try:
-            consumer.commit(offsets, timeout_ms=COMMIT_TIMEOUT_MS)
+            consumer.commit({place: OffsetAndMetadata(at, "", -1) for place, at in self._uncommitted.items()}, timeout_ms=COMMIT_TIMEOUT_MS)
         except KafkaError as error:
             # The effects are in the database; whoever gets these records again finds them consumed.
             log.warning("commit_failed", group=self._group, error=type(error).__name__)
+            return
+        self._next.update(self._uncommitted)
+        self._uncommitted.clear()
 
     def _report_lag(self, consumer: KafkaConsumer) -> None:
         if time.monotonic() < self._lag_at:
             return
         self._lag_at = time.monotonic() + LAG_EVERY_S
-        owned = consumer.assignment()
-        self._next = {place: offset for place, offset in self._next.items() if place in owned}
-        for place in owned:
+        for place in consumer.assignment():
             high = consumer.highwater(place)
             if high is None:
                 continue

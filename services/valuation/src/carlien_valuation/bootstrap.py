@@ -13,6 +13,8 @@ from datetime import time as time_of_day
 from carlien.valuation.v1 import (
     collateral_index_service_pb2,
     collateral_index_service_pb2_grpc,
+    model_service_pb2,
+    model_service_pb2_grpc,
     valuation_service_pb2,
     valuation_service_pb2_grpc,
 )
@@ -35,6 +37,7 @@ from carlien_valuation.adapters.stack_appraiser import StackAppraiser, load_appr
 from carlien_valuation.config import ValuationSettings
 from carlien_valuation.domain.appraisal import Appraisal
 from carlien_valuation.grpc_api.index_servicer import IndexServicer
+from carlien_valuation.grpc_api.models import ModelServicer
 from carlien_valuation.grpc_api.valuation import ValuationServicer
 from carlien_valuation.service.appraise import Appraising, Request
 from carlien_valuation.service.batching import Batcher
@@ -79,6 +82,11 @@ async def serve(settings: ValuationSettings, clock: Clock = utc_now) -> None:
                 collateral_index_service_pb2_grpc.add_CollateralIndexServiceServicer_to_server,
                 IndexServicer(Indices(indices, feed)),
                 collateral_index_service_pb2.DESCRIPTOR.services_by_name["CollateralIndexService"].full_name,
+            ),
+            (
+                model_service_pb2_grpc.add_ModelServiceServicer_to_server,
+                ModelServicer(appraiser.model.card, settings.model_dir),
+                model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
             ),
         ]
         await app.enter(grpc_server(settings, services, policy=Policy.load(PACKAGE, settings.policy_file), health=app.health))

@@ -24,25 +24,39 @@ _sym_db = _symbol_database.Default()
 
 from carlien.valuation.v1 import appraisal_pb2 as carlien_dot_valuation_dot_v1_dot_appraisal__pb2
 from carlien.valuation.v1 import residual_pb2 as carlien_dot_valuation_dot_v1_dot_residual__pb2
+from carlien.valuation.v1 import revaluation_pb2 as carlien_dot_valuation_dot_v1_dot_revaluation__pb2
 from carlien.valuation.v1 import vehicle_pb2 as carlien_dot_valuation_dot_v1_dot_vehicle__pb2
 from google.type import date_pb2 as google_dot_type_dot_date__pb2
+from google.type import money_pb2 as google_dot_type_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,carlien/valuation/v1/valuation_service.proto\x12\x14\x63\x61rlien.valuation.v1\x1a$carlien/valuation/v1/appraisal.proto\x1a#carlien/valuation/v1/residual.proto\x1a\"carlien/valuation/v1/vehicle.proto\x1a\x16google/type/date.proto\"\xe2\x01\n\x0f\x41ppraiseRequest\x12.\n\x07vehicle\x18\x01 \x01(\x0b\x32\x1d.carlien.valuation.v1.Vehicle\x12\x34\n\x0bprice_types\x18\x02 \x03(\x0e\x32\x1f.carlien.valuation.v1.PriceType\x12)\n\x0evaluation_date\x18\x03 \x01(\x0b\x32\x11.google.type.Date\x12\x15\n\rcurrency_code\x18\x04 \x01(\t\x12\x0e\n\x06record\x18\x05 \x01(\x08\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\"F\n\x10\x41ppraiseResponse\x12\x32\n\tappraisal\x18\x01 \x01(\x0b\x32\x1f.carlien.valuation.v1.Appraisal\"\xf3\x01\n\x17\x46orecastResidualRequest\x12.\n\x07vehicle\x18\x01 \x01(\x0b\x32\x1d.carlien.valuation.v1.Vehicle\x12\x16\n\x0ehorizon_months\x18\x02 \x01(\x05\x12\x19\n\x11\x61nnual_mileage_km\x18\x03 \x01(\x03\x12\x33\n\nprice_type\x18\x04 \x01(\x0e\x32\x1f.carlien.valuation.v1.PriceType\x12)\n\x0evaluation_date\x18\x05 \x01(\x0b\x32\x11.google.type.Date\x12\x15\n\rcurrency_code\x18\x06 \x01(\t\"\x86\x03\n\x18\x46orecastResidualResponse\x12\x33\n\x06points\x18\x01 \x03(\x0b\x32#.carlien.valuation.v1.ResidualPoint\x12\x33\n\nprice_type\x18\x02 \x01(\x0e\x32\x1f.carlien.valuation.v1.PriceType\x12\x11\n\tabstained\x18\x03 \x01(\x08\x12\x16\n\x0e\x61\x62stain_reason\x18\x04 \x01(\t\x12/\n\x08warnings\x18\x05 \x03(\x0b\x32\x1d.carlien.valuation.v1.Warning\x12\x15\n\rmodel_version\x18\x06 \x01(\t\x12&\n\x0b\x64\x61ta_cutoff\x18\x07 \x01(\x0b\x32\x11.google.type.Date\x12\x15\n\rindex_vintage\x18\x08 \x01(\t\x12\x13\n\x0bindex_level\x18\t \x01(\x01\x12\x1d\n\x15market_trend_per_year\x18\n \x01(\x01\x12\x1a\n\x12uncertainty_source\x18\x0b \x01(\t2\xe0\x01\n\x10ValuationService\x12Y\n\x08\x41ppraise\x12%.carlien.valuation.v1.AppraiseRequest\x1a&.carlien.valuation.v1.AppraiseResponse\x12q\n\x10\x46orecastResidual\x12-.carlien.valuation.v1.ForecastResidualRequest\x1a..carlien.valuation.v1.ForecastResidualResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n,carlien/valuation/v1/valuation_service.proto\x12\x14\x63\x61rlien.valuation.v1\x1a$carlien/valuation/v1/appraisal.proto\x1a#carlien/valuation/v1/residual.proto\x1a&carlien/valuation/v1/revaluation.proto\x1a\"carlien/valuation/v1/vehicle.proto\x1a\x16google/type/date.proto\x1a\x17google/type/money.proto\"\xe2\x01\n\x0f\x41ppraiseRequest\x12.\n\x07vehicle\x18\x01 \x01(\x0b\x32\x1d.carlien.valuation.v1.Vehicle\x12\x34\n\x0bprice_types\x18\x02 \x03(\x0e\x32\x1f.carlien.valuation.v1.PriceType\x12)\n\x0evaluation_date\x18\x03 \x01(\x0b\x32\x11.google.type.Date\x12\x15\n\rcurrency_code\x18\x04 \x01(\t\x12\x0e\n\x06record\x18\x05 \x01(\x08\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\t\"F\n\x10\x41ppraiseResponse\x12\x32\n\tappraisal\x18\x01 \x01(\x0b\x32\x1f.carlien.valuation.v1.Appraisal\"\xd4\x01\n\x14\x42\x61tchAppraiseRequest\x12/\n\x08vehicles\x18\x01 \x03(\x0b\x32\x1d.carlien.valuation.v1.Vehicle\x12\x34\n\x0bprice_types\x18\x02 \x03(\x0e\x32\x1f.carlien.valuation.v1.PriceType\x12)\n\x0evaluation_date\x18\x03 \x01(\x0b\x32\x11.google.type.Date\x12\x15\n\rcurrency_code\x18\x04 \x01(\t\x12\x13\n\x0bvalues_only\x18\x05 \x01(\x08\";\n\tRejection\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\r\n\x05\x66ield\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x86\x01\n\x0e\x42\x61tchAppraisal\x12\x34\n\tappraisal\x18\x01 \x01(\x0b\x32\x1f.carlien.valuation.v1.AppraisalH\x00\x12\x34\n\trejection\x18\x02 \x01(\x0b\x32\x1f.carlien.valuation.v1.RejectionH\x00\x42\x08\n\x06result\"N\n\x15\x42\x61tchAppraiseResponse\x12\x35\n\x07results\x18\x01 \x03(\x0b\x32$.carlien.valuation.v1.BatchAppraisal\"\xf3\x01\n\x17\x46orecastResidualRequest\x12.\n\x07vehicle\x18\x01 \x01(\x0b\x32\x1d.carlien.valuation.v1.Vehicle\x12\x16\n\x0ehorizon_months\x18\x02 \x01(\x05\x12\x19\n\x11\x61nnual_mileage_km\x18\x03 \x01(\x03\x12\x33\n\nprice_type\x18\x04 \x01(\x0e\x32\x1f.carlien.valuation.v1.PriceType\x12)\n\x0evaluation_date\x18\x05 \x01(\x0b\x32\x11.google.type.Date\x12\x15\n\rcurrency_code\x18\x06 \x01(\t\"\x86\x03\n\x18\x46orecastResidualResponse\x12\x33\n\x06points\x18\x01 \x03(\x0b\x32#.carlien.valuation.v1.ResidualPoint\x12\x33\n\nprice_type\x18\x02 \x01(\x0e\x32\x1f.carlien.valuation.v1.PriceType\x12\x11\n\tabstained\x18\x03 \x01(\x08\x12\x16\n\x0e\x61\x62stain_reason\x18\x04 \x01(\t\x12/\n\x08warnings\x18\x05 \x03(\x0b\x32\x1d.carlien.valuation.v1.Warning\x12\x15\n\rmodel_version\x18\x06 \x01(\t\x12&\n\x0b\x64\x61ta_cutoff\x18\x07 \x01(\x0b\x32\x11.google.type.Date\x12\x15\n\rindex_vintage\x18\x08 \x01(\t\x12\x13\n\x0bindex_level\x18\t \x01(\x01\x12\x1d\n\x15market_trend_per_year\x18\n \x01(\x01\x12\x1a\n\x12uncertainty_source\x18\x0b \x01(\t\"\xbd\x02\n\x17RevaluePortfolioRequest\x12\x13\n\x0bposition_id\x18\x01 \x01(\t\x12.\n\x07vehicle\x18\x02 \x01(\x0b\x32\x1d.carlien.valuation.v1.Vehicle\x12\x35\n\x08previous\x18\x03 \x01(\x0b\x32#.carlien.valuation.v1.PreviousValue\x12\x33\n\nprice_type\x18\x04 \x01(\x0e\x32\x1f.carlien.valuation.v1.PriceType\x12)\n\x0evaluation_date\x18\x05 \x01(\x0b\x32\x11.google.type.Date\x12\'\n\x1a\x65xpected_annual_mileage_km\x18\x06 \x01(\x03H\x00\x88\x01\x01\x42\x1d\n\x1b_expected_annual_mileage_km\"\x9f\x03\n\x18RevaluePortfolioResponse\x12\x13\n\x0bposition_id\x18\x01 \x01(\t\x12\x1f\n\x03p10\x18\x02 \x01(\x0b\x32\x12.google.type.Money\x12\x1f\n\x03p50\x18\x03 \x01(\x0b\x32\x12.google.type.Money\x12\x1f\n\x03p90\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12\x32\n\x07\x63hanges\x18\x05 \x03(\x0b\x32!.carlien.valuation.v1.ValueChange\x12\'\n\x0bmarket_loss\x18\x06 \x01(\x0b\x32\x12.google.type.Money\x12\'\n\x0b\x64river_loss\x18\x07 \x01(\x0b\x32\x12.google.type.Money\x12\x11\n\tabstained\x18\x08 \x01(\x08\x12\x0e\n\x06reason\x18\t \x01(\t\x12\r\n\x05\x66ield\x18\n \x01(\t\x12\x10\n\x08warnings\x18\x0b \x03(\t\x12\x15\n\rmodel_version\x18\x0c \x01(\t\x12\x15\n\rindex_vintage\x18\r \x01(\t\x12\x13\n\x0bindex_level\x18\x0e \x01(\x01\x32\xc1\x03\n\x10ValuationService\x12Y\n\x08\x41ppraise\x12%.carlien.valuation.v1.AppraiseRequest\x1a&.carlien.valuation.v1.AppraiseResponse\x12h\n\rBatchAppraise\x12*.carlien.valuation.v1.BatchAppraiseRequest\x1a+.carlien.valuation.v1.BatchAppraiseResponse\x12q\n\x10\x46orecastResidual\x12-.carlien.valuation.v1.ForecastResidualRequest\x1a..carlien.valuation.v1.ForecastResidualResponse\x12u\n\x10RevaluePortfolio\x12-.carlien.valuation.v1.RevaluePortfolioRequest\x1a..carlien.valuation.v1.RevaluePortfolioResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'carlien.valuation.v1.valuation_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_APPRAISEREQUEST']._serialized_start=206
-  _globals['_APPRAISEREQUEST']._serialized_end=432
-  _globals['_APPRAISERESPONSE']._serialized_start=434
-  _globals['_APPRAISERESPONSE']._serialized_end=504
-  _globals['_FORECASTRESIDUALREQUEST']._serialized_start=507
-  _globals['_FORECASTRESIDUALREQUEST']._serialized_end=750
-  _globals['_FORECASTRESIDUALRESPONSE']._serialized_start=753
-  _globals['_FORECASTRESIDUALRESPONSE']._serialized_end=1143
-  _globals['_VALUATIONSERVICE']._serialized_start=1146
-  _globals['_VALUATIONSERVICE']._serialized_end=1370
+  _globals['_APPRAISEREQUEST']._serialized_start=271
+  _globals['_APPRAISEREQUEST']._serialized_end=497
+  _globals['_APPRAISERESPONSE']._serialized_start=499
+  _globals['_APPRAISERESPONSE']._serialized_end=569
+  _globals['_BATCHAPPRAISEREQUEST']._serialized_start=572
+  _globals['_BATCHAPPRAISEREQUEST']._serialized_end=784
+  _globals['_REJECTION']._serialized_start=786
+  _globals['_REJECTION']._serialized_end=845
+  _globals['_BATCHAPPRAISAL']._serialized_start=848
+  _globals['_BATCHAPPRAISAL']._serialized_end=982
+  _globals['_BATCHAPPRAISERESPONSE']._serialized_start=984
+  _globals['_BATCHAPPRAISERESPONSE']._serialized_end=1062
+  _globals['_FORECASTRESIDUALREQUEST']._serialized_start=1065
+  _globals['_FORECASTRESIDUALREQUEST']._serialized_end=1308
+  _globals['_FORECASTRESIDUALRESPONSE']._serialized_start=1311
+  _globals['_FORECASTRESIDUALRESPONSE']._serialized_end=1701
+  _globals['_REVALUEPORTFOLIOREQUEST']._serialized_start=1704
+  _globals['_REVALUEPORTFOLIOREQUEST']._serialized_end=2021
+  _globals['_REVALUEPORTFOLIORESPONSE']._serialized_start=2024
+  _globals['_REVALUEPORTFOLIORESPONSE']._serialized_end=2439
+  _globals['_VALUATIONSERVICE']._serialized_start=2442
+  _globals['_VALUATIONSERVICE']._serialized_end=2891
 # @@protoc_insertion_point(module_scope)

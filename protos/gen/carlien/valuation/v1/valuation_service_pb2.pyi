@@ -5,12 +5,14 @@ isort:skip_file
 
 from carlien.valuation.v1 import appraisal_pb2 as _appraisal_pb2
 from carlien.valuation.v1 import residual_pb2 as _residual_pb2
+from carlien.valuation.v1 import revaluation_pb2 as _revaluation_pb2
 from carlien.valuation.v1 import vehicle_pb2 as _vehicle_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.type import date_pb2 as _date_pb2
+from google.type import money_pb2 as _money_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -93,6 +95,136 @@ class AppraiseResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AppraiseResponse: _TypeAlias = AppraiseResponse  # noqa: Y015
+
+@_typing.final
+class BatchAppraiseRequest(_message.Message):
+    """Request of BatchAppraise."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VEHICLES_FIELD_NUMBER: _builtins.int
+    PRICE_TYPES_FIELD_NUMBER: _builtins.int
+    VALUATION_DATE_FIELD_NUMBER: _builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    VALUES_ONLY_FIELD_NUMBER: _builtins.int
+    currency_code: _builtins.str
+    """ISO 4217 code of the answers; the model's currency where empty, else it must be the model's."""
+    values_only: _builtins.bool
+    """True leaves the waterfalls out, which makes the answer several times faster."""
+    @_builtins.property
+    def vehicles(self) -> _containers.RepeatedCompositeFieldContainer[_vehicle_pb2.Vehicle]:
+        """The cars, 1 to 1,000."""
+
+    @_builtins.property
+    def price_types(self) -> _containers.RepeatedScalarFieldContainer[_appraisal_pb2.PriceType.ValueType]:
+        """Markets asked for, without repetition; at least one."""
+
+    @_builtins.property
+    def valuation_date(self) -> _date_pb2.Date:
+        """The date the values are for; today (UTC) where unset."""
+
+    def __init__(
+        self,
+        *,
+        vehicles: _abc.Iterable[_vehicle_pb2.Vehicle] | None = ...,
+        price_types: _abc.Iterable[_appraisal_pb2.PriceType.ValueType] | None = ...,
+        valuation_date: _date_pb2.Date | None = ...,
+        currency_code: _builtins.str = ...,
+        values_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["valuation_date", b"valuation_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency_code", b"currency_code", "price_types", b"price_types", "valuation_date", b"valuation_date", "values_only", b"values_only", "vehicles", b"vehicles"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchAppraiseRequest: _TypeAlias = BatchAppraiseRequest  # noqa: Y015
+
+@_typing.final
+class Rejection(_message.Message):
+    """Why a car of a batch could not be appraised."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Stable code, for example VIN_CHECK_DIGIT."""
+    field: _builtins.str
+    """Path of the first bad field, for example vehicle.vin."""
+    message: _builtins.str
+    """One sentence for a person."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        field: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "message", b"message", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rejection: _TypeAlias = Rejection  # noqa: Y015
+
+@_typing.final
+class BatchAppraisal(_message.Message):
+    """The answer for one car of a batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPRAISAL_FIELD_NUMBER: _builtins.int
+    REJECTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def appraisal(self) -> _appraisal_pb2.Appraisal:
+        """The answer."""
+
+    @_builtins.property
+    def rejection(self) -> Global___Rejection:
+        """What is wrong with the car's description."""
+
+    def __init__(
+        self,
+        *,
+        appraisal: _appraisal_pb2.Appraisal | None = ...,
+        rejection: Global___Rejection | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["appraisal", b"appraisal", "rejection", b"rejection", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["appraisal", b"appraisal", "rejection", b"rejection", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["appraisal", "rejection"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___BatchAppraisal: _TypeAlias = BatchAppraisal  # noqa: Y015
+
+@_typing.final
+class BatchAppraiseResponse(_message.Message):
+    """Response of BatchAppraise."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchAppraisal]:
+        """One result per car, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___BatchAppraisal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchAppraiseResponse: _TypeAlias = BatchAppraiseResponse  # noqa: Y015
 
 @_typing.final
 class ForecastResidualRequest(_message.Message):
@@ -207,3 +339,141 @@ class ForecastResidualResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ForecastResidualResponse: _TypeAlias = ForecastResidualResponse  # noqa: Y015
+
+@_typing.final
+class RevaluePortfolioRequest(_message.Message):
+    """One position of RevaluePortfolio."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_ID_FIELD_NUMBER: _builtins.int
+    VEHICLE_FIELD_NUMBER: _builtins.int
+    PREVIOUS_FIELD_NUMBER: _builtins.int
+    PRICE_TYPE_FIELD_NUMBER: _builtins.int
+    VALUATION_DATE_FIELD_NUMBER: _builtins.int
+    EXPECTED_ANNUAL_MILEAGE_KM_FIELD_NUMBER: _builtins.int
+    position_id: _builtins.str
+    """The caller's name of the position, for example its loan; comes back in the answer."""
+    price_type: _appraisal_pb2.PriceType.ValueType
+    """The market meant; wholesale where not stated."""
+    expected_annual_mileage_km: _builtins.int
+    """Distance per year that was expected, in kilometres; what is typical for its age where unset. More than that is the driver's doing."""
+    @_builtins.property
+    def vehicle(self) -> _vehicle_pb2.Vehicle:
+        """The car as it is now."""
+
+    @_builtins.property
+    def previous(self) -> _revaluation_pb2.PreviousValue:
+        """What it was worth, and as what it was valued then."""
+
+    @_builtins.property
+    def valuation_date(self) -> _date_pb2.Date:
+        """The date of the new value; today (UTC) where unset."""
+
+    def __init__(
+        self,
+        *,
+        position_id: _builtins.str = ...,
+        vehicle: _vehicle_pb2.Vehicle | None = ...,
+        previous: _revaluation_pb2.PreviousValue | None = ...,
+        price_type: _appraisal_pb2.PriceType.ValueType = ...,
+        valuation_date: _date_pb2.Date | None = ...,
+        expected_annual_mileage_km: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expected_annual_mileage_km", b"_expected_annual_mileage_km", "expected_annual_mileage_km", b"expected_annual_mileage_km", "previous", b"previous", "valuation_date", b"valuation_date", "vehicle", b"vehicle"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expected_annual_mileage_km", b"_expected_annual_mileage_km", "expected_annual_mileage_km", b"expected_annual_mileage_km", "position_id", b"position_id", "previous", b"previous", "price_type", b"price_type", "valuation_date", b"valuation_date", "vehicle", b"vehicle"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expected_annual_mileage_km: _TypeAlias = _typing.Literal["expected_annual_mileage_km"]  # noqa: Y015
+    _WhichOneofArgType__expected_annual_mileage_km: _TypeAlias = _typing.Literal["_expected_annual_mileage_km", b"_expected_annual_mileage_km"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expected_annual_mileage_km) -> _WhichOneofReturnType__expected_annual_mileage_km | None: ...
+
+Global___RevaluePortfolioRequest: _TypeAlias = RevaluePortfolioRequest  # noqa: Y015
+
+@_typing.final
+class RevaluePortfolioResponse(_message.Message):
+    """One answer of RevaluePortfolio."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_ID_FIELD_NUMBER: _builtins.int
+    P10_FIELD_NUMBER: _builtins.int
+    P50_FIELD_NUMBER: _builtins.int
+    P90_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    MARKET_LOSS_FIELD_NUMBER: _builtins.int
+    DRIVER_LOSS_FIELD_NUMBER: _builtins.int
+    ABSTAINED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    INDEX_VINTAGE_FIELD_NUMBER: _builtins.int
+    INDEX_LEVEL_FIELD_NUMBER: _builtins.int
+    position_id: _builtins.str
+    """The caller's name of the position."""
+    abstained: _builtins.bool
+    """True where no honest value can be given."""
+    reason: _builtins.str
+    """Why there is no value, as a stable code: of an abstention or of a position that can't be read."""
+    field: _builtins.str
+    """Field that is wrong, where one is."""
+    model_version: _builtins.str
+    """Version of the model that answered."""
+    index_vintage: _builtins.str
+    """Vintage of the market index the value stands on."""
+    index_level: _builtins.float
+    """Level of that index at the valuation date (base 100)."""
+    @_builtins.property
+    def p10(self) -> _money_pb2.Money:
+        """New value that is undercut with 10 % probability; unset where there is none."""
+
+    @_builtins.property
+    def p50(self) -> _money_pb2.Money:
+        """New median value."""
+
+    @_builtins.property
+    def p90(self) -> _money_pb2.Money:
+        """New value that is exceeded with 10 % probability."""
+
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_revaluation_pb2.ValueChange]:
+        """Why it changed, market first; sums to p50 less the previous value."""
+
+    @_builtins.property
+    def market_loss(self) -> _money_pb2.Money:
+        """Fall in value the market caused; negative for a rise."""
+
+    @_builtins.property
+    def driver_loss(self) -> _money_pb2.Money:
+        """Fall in value the driver caused: distance beyond what was expected, usage, condition, battery; negative for a rise."""
+
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Codes of what the reader should know."""
+
+    def __init__(
+        self,
+        *,
+        position_id: _builtins.str = ...,
+        p10: _money_pb2.Money | None = ...,
+        p50: _money_pb2.Money | None = ...,
+        p90: _money_pb2.Money | None = ...,
+        changes: _abc.Iterable[_revaluation_pb2.ValueChange] | None = ...,
+        market_loss: _money_pb2.Money | None = ...,
+        driver_loss: _money_pb2.Money | None = ...,
+        abstained: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        field: _builtins.str = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
+        model_version: _builtins.str = ...,
+        index_vintage: _builtins.str = ...,
+        index_level: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["driver_loss", b"driver_loss", "market_loss", b"market_loss", "p10", b"p10", "p50", b"p50", "p90", b"p90"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstained", b"abstained", "changes", b"changes", "driver_loss", b"driver_loss", "field", b"field", "index_level", b"index_level", "index_vintage", b"index_vintage", "market_loss", b"market_loss", "model_version", b"model_version", "p10", b"p10", "p50", b"p50", "p90", b"p90", "position_id", b"position_id", "reason", b"reason", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevaluePortfolioResponse: _TypeAlias = RevaluePortfolioResponse  # noqa: Y015

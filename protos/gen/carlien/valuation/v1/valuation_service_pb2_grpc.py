@@ -40,10 +40,20 @@ class ValuationServiceStub:
                 request_serializer=carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.AppraiseRequest.SerializeToString,
                 response_deserializer=carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.AppraiseResponse.FromString,
                 _registered_method=True)
+        self.BatchAppraise = channel.unary_unary(
+                '/carlien.valuation.v1.ValuationService/BatchAppraise',
+                request_serializer=carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.BatchAppraiseRequest.SerializeToString,
+                response_deserializer=carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.BatchAppraiseResponse.FromString,
+                _registered_method=True)
         self.ForecastResidual = channel.unary_unary(
                 '/carlien.valuation.v1.ValuationService/ForecastResidual',
                 request_serializer=carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.ForecastResidualRequest.SerializeToString,
                 response_deserializer=carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.ForecastResidualResponse.FromString,
+                _registered_method=True)
+        self.RevaluePortfolio = channel.stream_stream(
+                '/carlien.valuation.v1.ValuationService/RevaluePortfolio',
+                request_serializer=carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.RevaluePortfolioRequest.SerializeToString,
+                response_deserializer=carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.RevaluePortfolioResponse.FromString,
                 _registered_method=True)
 
 
@@ -58,8 +68,23 @@ class ValuationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchAppraise(self, request, context):
+        """Values many cars on a date; nothing is recorded. A car with bad fields gets a rejection in its place, the others their answer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ForecastResidual(self, request, context):
         """Forecasts one car's value month by month. Month 0 is what Appraise answers for the same car, date and market.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevaluePortfolio(self, request_iterator, context):
+        """Re-marks a book, one answer per position in the order they come, and says why each value changed. A position that can't be
+        read or valued is answered with its reason; the stream goes on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -73,10 +98,20 @@ def add_ValuationServiceServicer_to_server(servicer, server):
                     request_deserializer=carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.AppraiseRequest.FromString,
                     response_serializer=carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.AppraiseResponse.SerializeToString,
             ),
+            'BatchAppraise': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchAppraise,
+                    request_deserializer=carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.BatchAppraiseRequest.FromString,
+                    response_serializer=carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.BatchAppraiseResponse.SerializeToString,
+            ),
             'ForecastResidual': grpc.unary_unary_rpc_method_handler(
                     servicer.ForecastResidual,
                     request_deserializer=carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.ForecastResidualRequest.FromString,
                     response_serializer=carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.ForecastResidualResponse.SerializeToString,
+            ),
+            'RevaluePortfolio': grpc.stream_stream_rpc_method_handler(
+                    servicer.RevaluePortfolio,
+                    request_deserializer=carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.RevaluePortfolioRequest.FromString,
+                    response_serializer=carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.RevaluePortfolioResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -118,6 +153,33 @@ class ValuationService:
             _registered_method=True)
 
     @staticmethod
+    def BatchAppraise(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carlien.valuation.v1.ValuationService/BatchAppraise',
+            carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.BatchAppraiseRequest.SerializeToString,
+            carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.BatchAppraiseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ForecastResidual(request,
             target,
             options=(),
@@ -134,6 +196,33 @@ class ValuationService:
             '/carlien.valuation.v1.ValuationService/ForecastResidual',
             carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.ForecastResidualRequest.SerializeToString,
             carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.ForecastResidualResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevaluePortfolio(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/carlien.valuation.v1.ValuationService/RevaluePortfolio',
+            carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.RevaluePortfolioRequest.SerializeToString,
+            carlien_dot_valuation_dot_v1_dot_valuation__service__pb2.RevaluePortfolioResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,8 +35,14 @@ class ValuationServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ValuationServiceAsyncStub: ...
     Appraise: _grpc.UnaryUnaryMultiCallable[_valuation_service_pb2.AppraiseRequest, _valuation_service_pb2.AppraiseResponse]
     """Values one car on a date. INVALID_ARGUMENT names bad fields; a car that can't be valued honestly is answered with abstained."""
+    BatchAppraise: _grpc.UnaryUnaryMultiCallable[_valuation_service_pb2.BatchAppraiseRequest, _valuation_service_pb2.BatchAppraiseResponse]
+    """Values many cars on a date; nothing is recorded. A car with bad fields gets a rejection in its place, the others their answer."""
     ForecastResidual: _grpc.UnaryUnaryMultiCallable[_valuation_service_pb2.ForecastResidualRequest, _valuation_service_pb2.ForecastResidualResponse]
     """Forecasts one car's value month by month. Month 0 is what Appraise answers for the same car, date and market."""
+    RevaluePortfolio: _grpc.StreamStreamMultiCallable[_valuation_service_pb2.RevaluePortfolioRequest, _valuation_service_pb2.RevaluePortfolioResponse]
+    """Re-marks a book, one answer per position in the order they come, and says why each value changed. A position that can't be
+    read or valued is answered with its reason; the stream goes on.
+    """
 
 @_typing.type_check_only
 class ValuationServiceAsyncStub(ValuationServiceStub):
@@ -45,8 +51,14 @@ class ValuationServiceAsyncStub(ValuationServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Appraise: _aio.UnaryUnaryMultiCallable[_valuation_service_pb2.AppraiseRequest, _valuation_service_pb2.AppraiseResponse]  # type: ignore[assignment]
     """Values one car on a date. INVALID_ARGUMENT names bad fields; a car that can't be valued honestly is answered with abstained."""
+    BatchAppraise: _aio.UnaryUnaryMultiCallable[_valuation_service_pb2.BatchAppraiseRequest, _valuation_service_pb2.BatchAppraiseResponse]  # type: ignore[assignment]
+    """Values many cars on a date; nothing is recorded. A car with bad fields gets a rejection in its place, the others their answer."""
     ForecastResidual: _aio.UnaryUnaryMultiCallable[_valuation_service_pb2.ForecastResidualRequest, _valuation_service_pb2.ForecastResidualResponse]  # type: ignore[assignment]
     """Forecasts one car's value month by month. Month 0 is what Appraise answers for the same car, date and market."""
+    RevaluePortfolio: _aio.StreamStreamMultiCallable[_valuation_service_pb2.RevaluePortfolioRequest, _valuation_service_pb2.RevaluePortfolioResponse]  # type: ignore[assignment]
+    """Re-marks a book, one answer per position in the order they come, and says why each value changed. A position that can't be
+    read or valued is answered with its reason; the stream goes on.
+    """
 
 class ValuationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Values cars."""
@@ -60,11 +72,29 @@ class ValuationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Values one car on a date. INVALID_ARGUMENT names bad fields; a car that can't be valued honestly is answered with abstained."""
 
     @_abc_1.abstractmethod
+    def BatchAppraise(
+        self,
+        request: _valuation_service_pb2.BatchAppraiseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_valuation_service_pb2.BatchAppraiseResponse, _abc.Awaitable[_valuation_service_pb2.BatchAppraiseResponse]]:
+        """Values many cars on a date; nothing is recorded. A car with bad fields gets a rejection in its place, the others their answer."""
+
+    @_abc_1.abstractmethod
     def ForecastResidual(
         self,
         request: _valuation_service_pb2.ForecastResidualRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_valuation_service_pb2.ForecastResidualResponse, _abc.Awaitable[_valuation_service_pb2.ForecastResidualResponse]]:
         """Forecasts one car's value month by month. Month 0 is what Appraise answers for the same car, date and market."""
+
+    @_abc_1.abstractmethod
+    def RevaluePortfolio(
+        self,
+        request_iterator: _MaybeAsyncIterator[_valuation_service_pb2.RevaluePortfolioRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_valuation_service_pb2.RevaluePortfolioResponse], _abc.AsyncIterator[_valuation_service_pb2.RevaluePortfolioResponse]]:
+        """Re-marks a book, one answer per position in the order they come, and says why each value changed. A position that can't be
+        read or valued is answered with its reason; the stream goes on.
+        """
 
 def add_ValuationServiceServicer_to_server(servicer: ValuationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -40,7 +40,8 @@ class Car:
     color: str = ""
     fuel_type: str = ""
     new_price: Decimal | None = None
-    """In the currency of the answer."""
+    """In `new_price_currency`, which must be the currency of the answer."""
+    new_price_currency: str = ""
     grade: int | None = None
     options: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()

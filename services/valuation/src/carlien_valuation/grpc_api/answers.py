@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from carlien.valuation.v1 import appraisal_pb2
+from carlien.valuation.v1 import appraisal_pb2, valuation_service_pb2
+from carlien_common.domain.errors import DomainError
 from carlien_common.wire import date_to_proto, instant_to_proto, money_to_proto
 from carlien_valuation.domain.appraisal import Appraisal, Confidence, Estimate, PriceType
 
@@ -26,6 +27,23 @@ def appraisal_message(appraisal: Appraisal) -> appraisal_pb2.Appraisal:
         valued_at=instant_to_proto(appraisal.valued_at),
         valuation_date=date_to_proto(appraisal.valuation_date),
         typical_odometer_km=appraisal.typical_odometer_km,
+    )
+
+
+def batch_answer(appraisal: Appraisal) -> valuation_service_pb2.BatchAppraisal:
+    """An appraisal in its place of a batch."""
+    return valuation_service_pb2.BatchAppraisal(appraisal=appraisal_message(appraisal))
+
+
+def batch_error(error: DomainError) -> valuation_service_pb2.BatchAppraisal:
+    """What is wrong with a car, in its place of a batch."""
+    first = error.violations[0] if error.violations else None
+    return valuation_service_pb2.BatchAppraisal(
+        rejection=valuation_service_pb2.Rejection(
+            reason=first.reason if first else error.reason,
+            field=first.field if first else "",
+            message=first.description if first else error.message,
+        )
     )
 
 

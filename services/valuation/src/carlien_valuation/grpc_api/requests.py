@@ -1,12 +1,11 @@
 """Wire types to domain types: every bad field is named, all of them at once."""
 
 from datetime import date
-from decimal import Decimal
 from typing import Final
 
 from carlien.valuation.v1 import appraisal_pb2, valuation_service_pb2, vehicle_pb2
-from carlien_common.domain.errors import collect_violations, invalid
-from carlien_common.domain.money import require_currency
+from carlien_common.domain.errors import DomainError, collect_violations, invalid
+from carlien_common.domain.money import Money, require_currency
 from carlien_common.domain.vin import parse_vin
 from carlien_common.wire import date_from_proto, money_from_proto
 from carlien_valuation.domain.appraisal import PriceType
@@ -15,6 +14,7 @@ from carlien_valuation.service.appraise import Request
 
 MAX_NAME: Final = 200
 MAX_OPTIONS: Final = 200
+MAX_BATCH: Final = 1000
 MAX_ODOMETER_KM: Final = 3_000_000
 FIRST_CAR: Final = date(1886, 1, 29)
 """Nothing was registered before Benz's patent."""
@@ -39,6 +39,28 @@ def appraise_request(message: valuation_service_pb2.AppraiseRequest, today: date
         currency = require_currency(message.currency_code) if message.currency_code else ""
     fields.check()
     return Request(car, price_types, day, currency)
+
+
+def batch_requests(message: valuation_service_pb2.BatchAppraiseRequest, today: date) -> list[Request | DomainError]:
+    """The requests of a batch, a car's own faults in its place; raises INVALID for what concerns all of them."""
+    fields = collect_violations()
+    with fields:
+        price_types = tuple(_price_type(value) for value in message.price_types)
+    with fields:
+        day = date_from_proto(message.valuation_date, "valuation_date") if message.HasField("valuation_date") else today
+    with fields:
+        currency = require_currency(message.currency_code) if message.currency_code else ""
+    with fields:
+        if not 1 <= len(message.vehicles) <= MAX_BATCH:
+            raise invalid("vehicles", "BATCH_SIZE", f"A batch has 1 to {MAX_BATCH} cars.")
+    fields.check()
+    requests: list[Request | DomainError] = []
+    for vehicle in message.vehicles:
+        try:
+            requests.append(Request(car_of(vehicle, today), price_types, day, currency, waterfall=not message.values_only))
+        except DomainError as error:
+            requests.append(error)
+    return requests
 
 
 def car_of(message: vehicle_pb2.Vehicle, today: date) -> Car:
@@ -79,7 +101,8 @@ def car_of(message: vehicle_pb2.Vehicle, today: date) -> Car:
     return Car(
         vin=vin.value, make=names["make"], model=names["model"], trim=names["trim"], first_registration=registered, odometer_km=odometer,
         region_code=names["region_code"], usage=usage, transfer_count=message.transfer_count if message.HasField("transfer_count") else None,
-        color=names["color"], fuel_type=fuel, new_price=new_price, grade=grade, options=tuple(message.options), warnings=vin.warnings,
+        color=names["color"], fuel_type=fuel, new_price=new_price.amount if new_price else None,
+        new_price_currency=new_price.currency if new_price else "", grade=grade, options=tuple(message.options), warnings=vin.warnings,
     )  # fmt: skip
 
 
@@ -95,10 +118,10 @@ def _text(value: str, name: str) -> str:
     return value.strip()
 
 
-def _new_price(message: vehicle_pb2.Vehicle) -> Decimal | None:
+def _new_price(message: vehicle_pb2.Vehicle) -> Money | None:
     if not message.HasField("new_price"):
         return None
-    return money_from_proto(message.new_price, "vehicle.new_price").require_positive("vehicle.new_price").amount
+    return money_from_proto(message.new_price, "vehicle.new_price").require_positive("vehicle.new_price")
 
 
 def _grade(message: vehicle_pb2.Condition) -> int | None:

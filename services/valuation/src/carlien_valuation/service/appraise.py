@@ -62,7 +62,15 @@ class Appraising:
 
     def check(self, request: Request) -> None:
         """Raises INVALID for what can't be appraised at all."""
-        car, today = request.car, self._clock().date()
+        self.check_common(request)
+        car = request.car
+        if car.new_price is not None and car.new_price_currency not in {"", self.appraiser.currency}:
+            raise invalid("vehicle.new_price", "CURRENCY_UNSUPPORTED", f"State the price when new in {self.appraiser.currency}.")
+        if car.first_registration and car.first_registration > request.valuation_date:
+            raise invalid("vehicle.first_registration", "REGISTRATION_FUTURE", "The car was registered after the valuation date.")
+
+    def check_common(self, request: Request) -> None:
+        """Raises INVALID for what all cars of a batch share: markets, currency and date."""
         if not request.price_types:
             raise invalid("price_types", "PRICE_TYPE_MISSING", "Say which markets' prices are asked for.")
         if len(set(request.price_types)) < len(request.price_types):
@@ -71,10 +79,8 @@ class Appraising:
             raise invalid(
                 "currency_code", "CURRENCY_UNSUPPORTED", f"This model values in {self.appraiser.currency}, not in {request.currency}."
             )
-        if (request.valuation_date - today).days > 1:
+        if (request.valuation_date - self._clock().date()).days > 1:
             raise invalid("valuation_date", "VALUATION_DATE_FUTURE", "A value in the future is a forecast: ask for a residual.")
-        if car.first_registration and car.first_registration > request.valuation_date:
-            raise invalid("vehicle.first_registration", "REGISTRATION_FUTURE", "The car was registered after the valuation date.")
 
     def appraise(self, requests: Sequence[Request]) -> list[Appraisal]:
         """One answer per request, in order; all points of all cars are valued in one batch."""

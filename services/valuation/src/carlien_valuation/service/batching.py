@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
-from typing import Generic, TypeVar
 
 from carlien_common.domain.errors import exhausted
 

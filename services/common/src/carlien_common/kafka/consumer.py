@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import datetime as dt
 import threading
 import time
@@ -49,23 +50,31 @@ class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def __init__(self, group: str) -> None:
         self.joined = threading.Event()
-        self.revoked: set[TopicPartition] = set()
-        """Lost since the loop last emptied it, even if given back since."""
+        self.lost: set[TopicPartition] = set()
+        """What others have owned since the loop last emptied it, even if it's ours again."""
         self._group = group
+        self._held: set[TopicPartition] = set()
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         log.info("partitions_assigned", group=self._group, partitions=_names(assigned))
+        # The protocol takes everything away first. What comes back at once goes on where it was (kafka-python keeps its position).
+        self._lose(self._held - set(assigned))
+        self._held = set(assigned)
         self.joined.set()
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         log.info("partitions_revoked", group=self._group, partitions=_names(revoked))
-        for partition in revoked:
-            self.revoked.add(partition)
+
+    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
+        log.warning("partitions_lost", group=self._group, partitions=_names(lost))
+        self._lose(set(lost))
+
+    def _lose(self, partitions: set[TopicPartition]) -> None:
+        for partition in partitions:
+            self.lost.add(partition)
             # Another member reports it from now on.
-            try:
+            with contextlib.suppress(KeyError):
                 metrics.KAFKA_LAG.remove(self._group, partition.topic, str(partition.partition))
-            except KeyError:
-                continue
 
 
 class KafkaConsumerLoop:
@@ -223,10 +232,10 @@ class KafkaConsumerLoop:
 
     def _commit(self, consumer: KafkaConsumer) -> None:
         """Commits what has been dealt with; what can't be committed now is tried again after the next poll."""
-        # A partition that was lost meanwhile is its new owner's, who may be further already; also when the new owner is us again,
-        # for then it is read from the last commit on.
-        while self._assignment.revoked:
-            place = self._assignment.revoked.pop()
+        # A lost partition's offset is its new owner's to commit, who may be further already. Should it be ours again by now, it is
+        # read from the last commit on.
+        while self._assignment.lost:
+            place = self._assignment.lost.pop()
             self._uncommitted.pop(place, None)
             self._next.pop(place, None)
         if not self._uncommitted:

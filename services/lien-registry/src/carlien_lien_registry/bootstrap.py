@@ -10,7 +10,14 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from carlien.lien.v1 import certificate_pb2, lien_service_pb2_grpc, search_service_pb2_grpc, title_service_pb2_grpc
+from carlien.lien.v1 import (
+    certificate_pb2,
+    consent_service_pb2_grpc,
+    dispute_service_pb2_grpc,
+    lien_service_pb2_grpc,
+    search_service_pb2_grpc,
+    title_service_pb2_grpc,
+)
 from carlien_common import postgres
 from carlien_common.domain.clock import Clock, utc_now
 from carlien_common.failures import is_transient
@@ -26,7 +33,8 @@ from carlien_lien_registry.adapters import consortium
 from carlien_lien_registry.adapters.certifier import FabricCertifier
 from carlien_lien_registry.adapters.fabric import Gateway, GatewayError, Identity, LocalSigner, Peer, PeerPool, TlsOptions
 from carlien_lien_registry.adapters.fabric_ledger import FabricLedger
-from carlien_lien_registry.adapters.mortgage_asset import MortgageAsset, MortgageAssetDetails
+from carlien_lien_registry.adapters.mortgage_asset import MortgageAsset, MortgageAssetDetails, MortgageAssetQueries
+from carlien_lien_registry.adapters.mortgage_calls import MortgageCalls
 from carlien_lien_registry.adapters.postgres.certificates import PostgresCertificates
 from carlien_lien_registry.adapters.postgres.details import PostgresDetails
 from carlien_lien_registry.adapters.postgres.projection import PostgresProjection
@@ -34,9 +42,10 @@ from carlien_lien_registry.adapters.postgres.reading import PostgresReader
 from carlien_lien_registry.adapters.postgres.writes import PostgresWrites
 from carlien_lien_registry.config import LienRegistrySettings, OperatorSettings, read_consortium_keys
 from carlien_lien_registry.domain.debtors import DebtorHasher
-from carlien_lien_registry.grpc_api import liens, searches, titles
+from carlien_lien_registry.grpc_api import consents, disputes, liens, searches, titles
 from carlien_lien_registry.service.details import DetailsKeeper
 from carlien_lien_registry.service.following import LedgerFollower, Progress
+from carlien_lien_registry.service.operating import Operations
 from carlien_lien_registry.service.outcomes import Outcomes
 from carlien_lien_registry.service.ports import FollowedBlock
 from carlien_lien_registry.service.registry import Registry
@@ -118,7 +127,9 @@ async def serve(settings: LienRegistrySettings, clock: Clock = utc_now, started:
         follower = LedgerFollower(ledger, projection, outcomes, progress, is_transient, _count_batch)
         reader, writes = PostgresReader(pool), PostgresWrites(pool)
         writer = LedgerWriter(ledger, writes, outcomes, reader)
-        registry = Registry(writer, reader, MortgageAsset(), hasher)
+        calls = MortgageCalls()
+        registry = Registry(writer, reader, calls, hasher)
+        operations = Operations(writer, reader, calls, MortgageAssetQueries(ledger))
         certifier = FabricCertifier(access.signer, access.chain)
         finder = Searches(reader, PostgresCertificates(pool, settings.org), certifier, progress, hasher, clock)
         details = PostgresDetails(pool)
@@ -135,9 +146,24 @@ async def serve(settings: LienRegistrySettings, clock: Clock = utc_now, started:
         def verify(certificate: certificate_pb2.SearchCertificate) -> list[str]:
             return certificates.verify(certificate, access.roots)
 
+        lien_servicer = liens.LienServicer(registry, operations, hasher, settings.msp_id, clock)
         services: list[Registration] = [
-            (lien_service_pb2_grpc.add_LienServiceServicer_to_server, liens.LienServicer(registry, hasher, clock), liens.SERVICE.full_name),
-            (title_service_pb2_grpc.add_TitleServiceServicer_to_server, titles.TitleServicer(registry), titles.SERVICE.full_name),
+            (lien_service_pb2_grpc.add_LienServiceServicer_to_server, lien_servicer, liens.SERVICE.full_name),
+            (
+                title_service_pb2_grpc.add_TitleServiceServicer_to_server,
+                titles.TitleServicer(registry, operations),
+                titles.SERVICE.full_name,
+            ),
+            (
+                consent_service_pb2_grpc.add_ConsentServiceServicer_to_server,
+                consents.ConsentServicer(operations),
+                consents.SERVICE.full_name,
+            ),
+            (
+                dispute_service_pb2_grpc.add_DisputeServiceServicer_to_server,
+                disputes.DisputeServicer(operations),
+                disputes.SERVICE.full_name,
+            ),
             (
                 search_service_pb2_grpc.add_SearchServiceServicer_to_server,
                 searches.SearchServicer(finder, verify, clock),

@@ -3,15 +3,21 @@
 import datetime as dt
 from typing import Final
 
-from carlien.lien.v1 import certificate_pb2, events_pb2, lien_pb2, title_pb2
+from carlien.lien.v1 import certificate_pb2, events_pb2, lien_pb2, title_pb2, title_service_pb2
 from carlien_common.wire import date_to_proto, instant_to_proto, money_to_proto
 from carlien_lien_registry.domain.certificate import MatchType, Search
 from carlien_lien_registry.domain.changes import Change
 from carlien_lien_registry.domain.liens import Lien, LienClass, LienStatus, Title
+from carlien_lien_registry.wire_records import put_record
 
 CLASS_TO_PROTO: Final = {kind: lien_pb2.LienClass.Value(f"LIEN_CLASS_{kind.value}") for kind in LienClass}
 CLASS_FROM_PROTO: Final = {value: kind for kind, value in CLASS_TO_PROTO.items()}
 STATUS_TO_PROTO: Final = {status: lien_pb2.LienStatus.Value(f"LIEN_STATUS_{status.value}") for status in LienStatus}
+STATUS_FROM_PROTO: Final = {value: status for status, value in STATUS_TO_PROTO.items()}
+REGISTRY_TO_PROTO: Final = {"": lien_pb2.EXTERNAL_REGISTRY_UNSPECIFIED} | {
+    name: lien_pb2.ExternalRegistry.Value(f"EXTERNAL_REGISTRY_{name}") for name in ("PSB_VEHICLE", "ZHONGDENG", "OTHER")
+}
+REGISTRY_FROM_PROTO: Final = {value: name for name, value in REGISTRY_TO_PROTO.items()}
 MATCH_TO_PROTO: Final = {
     MatchType.EXACT: certificate_pb2.MATCH_TYPE_EXACT,
     MatchType.SIMILAR: certificate_pb2.MATCH_TYPE_SIMILAR,
@@ -37,6 +43,20 @@ def lien_to_proto(lien: Lien, as_of: dt.datetime) -> lien_pb2.Lien:
         details_hash=lien.details_hash,
         debtor_hash=lien.debtor_hash,
         discharge_reason=lien.discharge_reason,
+        version=lien.version,
+        base_registration_number=lien.base_registration_number,
+        claim_id=lien.claim_id,
+        priority_at=instant_to_proto(lien.priority_at) if lien.priority_at else None,
+        priority_tx_id=lien.priority_tx_id,
+        evidence_hash=lien.evidence_hash,
+        possession_ended_on=date_to_proto(lien.possession_ended_on) if lien.possession_ended_on else None,
+        transfer_restriction_registered=lien.transfer_restriction_registered,
+        external_registry=REGISTRY_TO_PROTO[lien.external_registry],
+        external_certificate_number=lien.external_certificate_number,
+        external_status=lien.external_status,
+        subordinated_to=lien.subordinated_to,
+        replaced_by=lien.replaced_by,
+        discharged_at=instant_to_proto(lien.discharged_at) if lien.discharged_at else None,
     )
 
 
@@ -50,6 +70,15 @@ def title_to_proto(title: Title) -> title_pb2.Title:
         issued_at=instant_to_proto(title.issued_at),
         tx_id=title.tx_id,
         block_number=title.block_number,
+    )
+
+
+def title_history_entry(change: Change) -> title_service_pb2.TitleHistoryEntry:
+    """One version of a title."""
+    return title_service_pb2.TitleHistoryEntry(
+        change=change.kind,
+        title=title_to_proto(change.title) if change.title else None,
+        changed_at=instant_to_proto(change.changed_at),
     )
 
 
@@ -67,7 +96,7 @@ def history_entry(change: Change) -> lien_pb2.LienHistoryEntry:
 
 def event_to_proto(change: Change) -> events_pb2.LienEvent:
     """The event that tells of a change."""
-    return events_pb2.LienEvent(
+    event = events_pb2.LienEvent(
         change=change.kind,
         vin=change.vin,
         lien=lien_to_proto(change.lien, change.changed_at) if change.lien else None,
@@ -78,6 +107,9 @@ def event_to_proto(change: Change) -> events_pb2.LienEvent:
         change_index=change.position.change_index,
         occurred_at=instant_to_proto(change.changed_at),
     )
+    if change.record is not None:
+        put_record(event, change.record)
+    return event
 
 
 def certificate_to_proto(search: Search) -> certificate_pb2.SearchCertificate:

@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import hashlib
 from collections.abc import AsyncIterator, Callable
 
 import asyncpg
@@ -32,7 +33,7 @@ async def pool(make_database: Callable[[], str]) -> AsyncIterator[Pool]:
 
 @pytest.fixture
 async def projection(pool: Pool) -> PostgresProjection:
-    await pool.execute("TRUNCATE lien_versions, title_versions, outbox, ledger_writes, private_details, certificates")
+    await pool.execute("TRUNCATE lien_versions, title_versions, record_versions, outbox, ledger_writes, private_details, certificates")
     await pool.execute("UPDATE ledger_checkpoint SET block_number = -1, block_hash = '', events_block = -1")
     return PostgresProjection(pool, event_to_proto, "/org1/lien-registry")
 
@@ -154,7 +155,7 @@ async def test_how_blocks_are_batched_does_not_matter(
 # -- writes --------------------------------------------------------------------------------------------------------
 
 
-def _request(key: str, details: bytes | None = None) -> WriteRequest:
+def _request(key: str, details: tuple[bytes, ...] = ()) -> WriteRequest:
     return WriteRequest("org1", "LienService/RegisterLien", key, b"f" * 32, LedgerCall("RegisterLien", ("{}",)), details)
 
 
@@ -183,9 +184,9 @@ async def test_a_write_s_life(pool: Pool, projection: PostgresProjection) -> Non
 
 
 async def test_the_projection_marks_a_write_committed_and_its_details_due(pool: Pool, projection: PostgresProjection) -> None:
-    change = registered("L1", 0)
+    change = registered("L1", 0, details_hash=hashlib.sha256(b"private").hexdigest())
     store, details = PostgresWrites(pool), PostgresDetails(pool)
-    write = await store.begin(_request("k", b"private"), Endorsed(change.tx_id, b"e"))
+    write = await store.begin(_request("k", (b"private",)), Endorsed(change.tx_id, b"e"))
     assert await details.due(5) == []
     await projection.apply([block(0, change)])
     committed = await store.reload(write)
@@ -193,7 +194,7 @@ async def test_the_projection_marks_a_write_committed_and_its_details_due(pool: 
     due = await details.due(5)
     assert [(one.registration_number, one.details) for one in due] == [("L1", b"private")]
     assert await details.due(5) == [], "another replica would send them a second time"
-    await details.done(due[0].write_id)
+    await details.done(due[0])
     assert await details.count() == 0
 
 

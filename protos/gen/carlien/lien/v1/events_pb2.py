@@ -22,18 +22,22 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from carlien.lien.v1 import consent_pb2 as carlien_dot_lien_dot_v1_dot_consent__pb2
+from carlien.lien.v1 import court_order_pb2 as carlien_dot_lien_dot_v1_dot_court__order__pb2
+from carlien.lien.v1 import dispute_pb2 as carlien_dot_lien_dot_v1_dot_dispute__pb2
 from carlien.lien.v1 import lien_pb2 as carlien_dot_lien_dot_v1_dot_lien__pb2
+from carlien.lien.v1 import priority_pb2 as carlien_dot_lien_dot_v1_dot_priority__pb2
 from carlien.lien.v1 import title_pb2 as carlien_dot_lien_dot_v1_dot_title__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63\x61rlien/lien/v1/events.proto\x12\x0f\x63\x61rlien.lien.v1\x1a\x1a\x63\x61rlien/lien/v1/lien.proto\x1a\x1b\x63\x61rlien/lien/v1/title.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf2\x01\n\tLienEvent\x12\x0e\n\x06\x63hange\x18\x01 \x01(\t\x12\x0b\n\x03vin\x18\x02 \x01(\t\x12#\n\x04lien\x18\x03 \x01(\x0b\x32\x15.carlien.lien.v1.Lien\x12%\n\x05title\x18\x04 \x01(\x0b\x32\x16.carlien.lien.v1.Title\x12\r\n\x05tx_id\x18\x05 \x01(\t\x12\x14\n\x0c\x62lock_number\x18\x06 \x01(\x03\x12\x10\n\x08tx_index\x18\x07 \x01(\x05\x12\x14\n\x0c\x63hange_index\x18\x08 \x01(\x05\x12/\n\x0boccurred_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63\x61rlien/lien/v1/events.proto\x12\x0f\x63\x61rlien.lien.v1\x1a\x1d\x63\x61rlien/lien/v1/consent.proto\x1a!carlien/lien/v1/court_order.proto\x1a\x1d\x63\x61rlien/lien/v1/dispute.proto\x1a\x1a\x63\x61rlien/lien/v1/lien.proto\x1a\x1e\x63\x61rlien/lien/v1/priority.proto\x1a\x1b\x63\x61rlien/lien/v1/title.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x03\n\tLienEvent\x12\x0e\n\x06\x63hange\x18\x01 \x01(\t\x12\x0b\n\x03vin\x18\x02 \x01(\t\x12#\n\x04lien\x18\x03 \x01(\x0b\x32\x15.carlien.lien.v1.Lien\x12%\n\x05title\x18\x04 \x01(\x0b\x32\x16.carlien.lien.v1.Title\x12\r\n\x05tx_id\x18\x05 \x01(\t\x12\x14\n\x0c\x62lock_number\x18\x06 \x01(\x03\x12\x10\n\x08tx_index\x18\x07 \x01(\x05\x12\x14\n\x0c\x63hange_index\x18\x08 \x01(\x05\x12/\n\x0boccurred_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\x0breservation\x18\n \x01(\x0b\x32\x1c.carlien.lien.v1.Reservation\x12)\n\x07\x63onsent\x18\x0b \x01(\x0b\x32\x18.carlien.lien.v1.Consent\x12)\n\x07\x64ispute\x18\x0c \x01(\x0b\x32\x18.carlien.lien.v1.Dispute\x12\x30\n\x0b\x63ourt_order\x18\r \x01(\x0b\x32\x1b.carlien.lien.v1.CourtOrderb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'carlien.lien.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LIENEVENT']._serialized_start=140
-  _globals['_LIENEVENT']._serialized_end=382
+  _globals['_LIENEVENT']._serialized_start=269
+  _globals['_LIENEVENT']._serialized_end=698
 # @@protoc_insertion_point(module_scope)

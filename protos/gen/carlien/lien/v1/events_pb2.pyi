@@ -3,7 +3,11 @@
 isort:skip_file
 """
 
+from carlien.lien.v1 import consent_pb2 as _consent_pb2
+from carlien.lien.v1 import court_order_pb2 as _court_order_pb2
+from carlien.lien.v1 import dispute_pb2 as _dispute_pb2
 from carlien.lien.v1 import lien_pb2 as _lien_pb2
+from carlien.lien.v1 import priority_pb2 as _priority_pb2
 from carlien.lien.v1 import title_pb2 as _title_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -34,6 +38,10 @@ class LienEvent(_message.Message):
     TX_INDEX_FIELD_NUMBER: _builtins.int
     CHANGE_INDEX_FIELD_NUMBER: _builtins.int
     OCCURRED_AT_FIELD_NUMBER: _builtins.int
+    RESERVATION_FIELD_NUMBER: _builtins.int
+    CONSENT_FIELD_NUMBER: _builtins.int
+    DISPUTE_FIELD_NUMBER: _builtins.int
+    COURT_ORDER_FIELD_NUMBER: _builtins.int
     change: _builtins.str
     """What happened: title.issued, lien.registered, lien.discharged, …."""
     vin: _builtins.str
@@ -58,6 +66,22 @@ class LienEvent(_message.Message):
     def occurred_at(self) -> _timestamp_pb2.Timestamp:
         """Its time as the ledger recorded it."""
 
+    @_builtins.property
+    def reservation(self) -> _priority_pb2.Reservation:
+        """The reservation after the change, for priority changes."""
+
+    @_builtins.property
+    def consent(self) -> _consent_pb2.Consent:
+        """The consent after the change, for consent changes."""
+
+    @_builtins.property
+    def dispute(self) -> _dispute_pb2.Dispute:
+        """The dispute after the change, for dispute changes."""
+
+    @_builtins.property
+    def court_order(self) -> _court_order_pb2.CourtOrder:
+        """The court order, for court orders."""
+
     def __init__(
         self,
         *,
@@ -70,10 +94,14 @@ class LienEvent(_message.Message):
         tx_index: _builtins.int = ...,
         change_index: _builtins.int = ...,
         occurred_at: _timestamp_pb2.Timestamp | None = ...,
+        reservation: _priority_pb2.Reservation | None = ...,
+        consent: _consent_pb2.Consent | None = ...,
+        dispute: _dispute_pb2.Dispute | None = ...,
+        court_order: _court_order_pb2.CourtOrder | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lien", b"lien", "occurred_at", b"occurred_at", "title", b"title"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["consent", b"consent", "court_order", b"court_order", "dispute", b"dispute", "lien", b"lien", "occurred_at", b"occurred_at", "reservation", b"reservation", "title", b"title"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_number", b"block_number", "change", b"change", "change_index", b"change_index", "lien", b"lien", "occurred_at", b"occurred_at", "title", b"title", "tx_id", b"tx_id", "tx_index", b"tx_index", "vin", b"vin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_number", b"block_number", "change", b"change", "change_index", b"change_index", "consent", b"consent", "court_order", b"court_order", "dispute", b"dispute", "lien", b"lien", "occurred_at", b"occurred_at", "reservation", b"reservation", "title", b"title", "tx_id", b"tx_id", "tx_index", b"tx_index", "vin", b"vin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

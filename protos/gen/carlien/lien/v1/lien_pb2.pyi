@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.type import date_pb2 as _date_pb2
 from google.type import money_pb2 as _money_pb2
@@ -88,6 +90,34 @@ LIEN_STATUS_EXPIRED: LienStatus.ValueType  # 3
 """Past its expiry as of the stated time; a reader's judgement, not a ledger write."""
 Global___LienStatus: _TypeAlias = LienStatus  # noqa: Y015
 
+class _ExternalRegistry:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExternalRegistryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExternalRegistry.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXTERNAL_REGISTRY_UNSPECIFIED: _ExternalRegistry.ValueType  # 0
+    """None."""
+    EXTERNAL_REGISTRY_PSB_VEHICLE: _ExternalRegistry.ValueType  # 1
+    """The vehicle office (车管所)."""
+    EXTERNAL_REGISTRY_ZHONGDENG: _ExternalRegistry.ValueType  # 2
+    """The movable-property registry (中登网)."""
+    EXTERNAL_REGISTRY_OTHER: _ExternalRegistry.ValueType  # 3
+    """Another one."""
+
+class ExternalRegistry(_ExternalRegistry, metaclass=_ExternalRegistryEnumTypeWrapper):
+    """An official registry beside the consortium's ledger."""
+
+EXTERNAL_REGISTRY_UNSPECIFIED: ExternalRegistry.ValueType  # 0
+"""None."""
+EXTERNAL_REGISTRY_PSB_VEHICLE: ExternalRegistry.ValueType  # 1
+"""The vehicle office (车管所)."""
+EXTERNAL_REGISTRY_ZHONGDENG: ExternalRegistry.ValueType  # 2
+"""The movable-property registry (中登网)."""
+EXTERNAL_REGISTRY_OTHER: ExternalRegistry.ValueType  # 3
+"""Another one."""
+Global___ExternalRegistry: _TypeAlias = ExternalRegistry  # noqa: Y015
+
 @_typing.final
 class Debtor(_message.Message):
     """The person or business that owes. Stored in the own organisation's private collection; on the public ledger only as a keyed hash."""
@@ -140,6 +170,20 @@ class Lien(_message.Message):
     DETAILS_HASH_FIELD_NUMBER: _builtins.int
     DEBTOR_HASH_FIELD_NUMBER: _builtins.int
     DISCHARGE_REASON_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    BASE_REGISTRATION_NUMBER_FIELD_NUMBER: _builtins.int
+    CLAIM_ID_FIELD_NUMBER: _builtins.int
+    PRIORITY_AT_FIELD_NUMBER: _builtins.int
+    PRIORITY_TX_ID_FIELD_NUMBER: _builtins.int
+    EVIDENCE_HASH_FIELD_NUMBER: _builtins.int
+    POSSESSION_ENDED_ON_FIELD_NUMBER: _builtins.int
+    TRANSFER_RESTRICTION_REGISTERED_FIELD_NUMBER: _builtins.int
+    EXTERNAL_REGISTRY_FIELD_NUMBER: _builtins.int
+    EXTERNAL_CERTIFICATE_NUMBER_FIELD_NUMBER: _builtins.int
+    EXTERNAL_STATUS_FIELD_NUMBER: _builtins.int
+    SUBORDINATED_TO_FIELD_NUMBER: _builtins.int
+    REPLACED_BY_FIELD_NUMBER: _builtins.int
+    DISCHARGED_AT_FIELD_NUMBER: _builtins.int
     registration_number: _builtins.str
     """Number of the registration."""
     vin: _builtins.str
@@ -164,6 +208,26 @@ class Lien(_message.Message):
     """Keyed hash of the debtor's identifier, k<n>:<hexadecimal>."""
     discharge_reason: _builtins.str
     """Why it was discharged, where it was."""
+    version: _builtins.int
+    """Number of this version of the registration, 1 for the first."""
+    base_registration_number: _builtins.str
+    """The registration that this one extends to another car (added or substituted collateral), where it does."""
+    claim_id: _builtins.str
+    """The claim it secures; a lien can't be assigned apart from it (Civil Code 407)."""
+    priority_tx_id: _builtins.str
+    """The transaction its priority counts from."""
+    evidence_hash: _builtins.str
+    """Hash of what a possessory lien rests on, lower-case hexadecimal."""
+    transfer_restriction_registered: _builtins.bool
+    """True where the agreement not to transfer the car is registered, so that it binds third parties."""
+    external_registry: Global___ExternalRegistry.ValueType
+    """The official registry that has it too, where one does."""
+    external_certificate_number: _builtins.str
+    """Its number there (登记证明编号)."""
+    external_status: _builtins.str
+    """Its state there, in that registry's words."""
+    replaced_by: _builtins.str
+    """The registration that took its place when the collateral was substituted."""
     @_builtins.property
     def secured_amount(self) -> _money_pb2.Money:
         """Maximum secured amount."""
@@ -179,6 +243,22 @@ class Lien(_message.Message):
     @_builtins.property
     def delivery_date(self) -> _date_pb2.Date:
         """Delivery of the car, for purchase-money priority (Art. 416: within 10 days)."""
+
+    @_builtins.property
+    def priority_at(self) -> _timestamp_pb2.Timestamp:
+        """The time its priority counts from: a reservation's where one was used, else registered_at."""
+
+    @_builtins.property
+    def possession_ended_on(self) -> _date_pb2.Date:
+        """When the creditor's possession ended, where it did (Civil Code 457)."""
+
+    @_builtins.property
+    def subordinated_to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Registrations that it agreed to stand behind."""
+
+    @_builtins.property
+    def discharged_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was discharged, as the ledger recorded it."""
 
     def __init__(
         self,
@@ -199,10 +279,24 @@ class Lien(_message.Message):
         details_hash: _builtins.str = ...,
         debtor_hash: _builtins.str = ...,
         discharge_reason: _builtins.str = ...,
+        version: _builtins.int = ...,
+        base_registration_number: _builtins.str = ...,
+        claim_id: _builtins.str = ...,
+        priority_at: _timestamp_pb2.Timestamp | None = ...,
+        priority_tx_id: _builtins.str = ...,
+        evidence_hash: _builtins.str = ...,
+        possession_ended_on: _date_pb2.Date | None = ...,
+        transfer_restriction_registered: _builtins.bool = ...,
+        external_registry: Global___ExternalRegistry.ValueType = ...,
+        external_certificate_number: _builtins.str = ...,
+        external_status: _builtins.str = ...,
+        subordinated_to: _abc.Iterable[_builtins.str] | None = ...,
+        replaced_by: _builtins.str = ...,
+        discharged_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["delivery_date", b"delivery_date", "expires_at", b"expires_at", "registered_at", b"registered_at", "secured_amount", b"secured_amount"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delivery_date", b"delivery_date", "discharged_at", b"discharged_at", "expires_at", b"expires_at", "possession_ended_on", b"possession_ended_on", "priority_at", b"priority_at", "registered_at", b"registered_at", "secured_amount", b"secured_amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_number", b"block_number", "debtor_hash", b"debtor_hash", "delivery_date", b"delivery_date", "details_hash", b"details_hash", "discharge_reason", b"discharge_reason", "expires_at", b"expires_at", "first_rank", b"first_rank", "lien_class", b"lien_class", "registered_at", b"registered_at", "registration_number", b"registration_number", "secured_amount", b"secured_amount", "secured_party_msp_id", b"secured_party_msp_id", "status", b"status", "tx_id", b"tx_id", "tx_index", b"tx_index", "vin", b"vin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_registration_number", b"base_registration_number", "block_number", b"block_number", "claim_id", b"claim_id", "debtor_hash", b"debtor_hash", "delivery_date", b"delivery_date", "details_hash", b"details_hash", "discharge_reason", b"discharge_reason", "discharged_at", b"discharged_at", "evidence_hash", b"evidence_hash", "expires_at", b"expires_at", "external_certificate_number", b"external_certificate_number", "external_registry", b"external_registry", "external_status", b"external_status", "first_rank", b"first_rank", "lien_class", b"lien_class", "possession_ended_on", b"possession_ended_on", "priority_at", b"priority_at", "priority_tx_id", b"priority_tx_id", "registered_at", b"registered_at", "registration_number", b"registration_number", "replaced_by", b"replaced_by", "secured_amount", b"secured_amount", "secured_party_msp_id", b"secured_party_msp_id", "status", b"status", "subordinated_to", b"subordinated_to", "transfer_restriction_registered", b"transfer_restriction_registered", "tx_id", b"tx_id", "tx_index", b"tx_index", "version", b"version", "vin", b"vin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

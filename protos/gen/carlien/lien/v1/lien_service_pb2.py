@@ -22,35 +22,93 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from carlien.lien.v1 import court_order_pb2 as carlien_dot_lien_dot_v1_dot_court__order__pb2
 from carlien.lien.v1 import lien_pb2 as carlien_dot_lien_dot_v1_dot_lien__pb2
+from carlien.lien.v1 import priority_pb2 as carlien_dot_lien_dot_v1_dot_priority__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.type import date_pb2 as google_dot_type_dot_date__pb2
 from google.type import money_pb2 as google_dot_type_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"carlien/lien/v1/lien_service.proto\x12\x0f\x63\x61rlien.lien.v1\x1a\x1a\x63\x61rlien/lien/v1/lien.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\x1a\x17google/type/money.proto\"\xcd\x02\n\x13RegisterLienRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12.\n\nlien_class\x18\x02 \x01(\x0e\x32\x1a.carlien.lien.v1.LienClass\x12*\n\x0esecured_amount\x18\x03 \x01(\x0b\x32\x12.google.type.Money\x12\'\n\x06\x64\x65\x62tor\x18\x04 \x01(\x0b\x32\x17.carlien.lien.v1.Debtor\x12\x15\n\rcontract_hash\x18\x05 \x01(\t\x12\x1a\n\x12require_first_rank\x18\x06 \x01(\x08\x12(\n\rdelivery_date\x18\x07 \x01(\x0b\x32\x11.google.type.Date\x12.\n\nexpires_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fidempotency_key\x18\t \x01(\t\";\n\x14RegisterLienResponse\x12#\n\x04lien\x18\x01 \x01(\x0b\x32\x15.carlien.lien.v1.Lien\"\\\n\x14\x44ischargeLienRequest\x12\x1b\n\x13registration_number\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\"<\n\x15\x44ischargeLienResponse\x12#\n\x04lien\x18\x01 \x01(\x0b\x32\x15.carlien.lien.v1.Lien\"-\n\x0eGetLienRequest\x12\x1b\n\x13registration_number\x18\x01 \x01(\t\"6\n\x0fGetLienResponse\x12#\n\x04lien\x18\x01 \x01(\x0b\x32\x15.carlien.lien.v1.Lien\"4\n\x15GetLienHistoryRequest\x12\x1b\n\x13registration_number\x18\x01 \x01(\t\"L\n\x16GetLienHistoryResponse\x12\x32\n\x07\x65ntries\x18\x01 \x03(\x0b\x32!.carlien.lien.v1.LienHistoryEntry2\xfb\x02\n\x0bLienService\x12[\n\x0cRegisterLien\x12$.carlien.lien.v1.RegisterLienRequest\x1a%.carlien.lien.v1.RegisterLienResponse\x12^\n\rDischargeLien\x12%.carlien.lien.v1.DischargeLienRequest\x1a&.carlien.lien.v1.DischargeLienResponse\x12L\n\x07GetLien\x12\x1f.carlien.lien.v1.GetLienRequest\x1a .carlien.lien.v1.GetLienResponse\x12\x61\n\x0eGetLienHistory\x12&.carlien.lien.v1.GetLienHistoryRequest\x1a\'.carlien.lien.v1.GetLienHistoryResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"carlien/lien/v1/lien_service.proto\x12\x0f\x63\x61rlien.lien.v1\x1a!carlien/lien/v1/court_order.proto\x1a\x1a\x63\x61rlien/lien/v1/lien.proto\x1a\x1e\x63\x61rlien/lien/v1/priority.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\x1a\x17google/type/money.proto\"\xb3\x04\n\x13RegisterLienRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12.\n\nlien_class\x18\x02 \x01(\x0e\x32\x1a.carlien.lien.v1.LienClass\x12*\n\x0esecured_amount\x18\x03 \x01(\x0b\x32\x12.google.type.Money\x12\'\n\x06\x64\x65\x62tor\x18\x04 \x01(\x0b\x32\x17.carlien.lien.v1.Debtor\x12\x15\n\rcontract_hash\x18\x05 \x01(\t\x12\x1a\n\x12require_first_rank\x18\x06 \x01(\x08\x12(\n\rdelivery_date\x18\x07 \x01(\x0b\x32\x11.google.type.Date\x12.\n\nexpires_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fidempotency_key\x18\t \x01(\t\x12\x16\n\x0ereservation_id\x18\n \x01(\t\x12\x15\n\revidence_hash\x18\x0b \x01(\t\x12\x10\n\x08\x63laim_id\x18\x0c \x01(\t\x12\'\n\x1ftransfer_restriction_registered\x18\r \x01(\x08\x12<\n\x11\x65xternal_registry\x18\x0e \x01(\x0e\x32!.carlien.lien.v1.ExternalRegistry\x12#\n\x1b\x65xternal_certificate_number\x18\x0f \x01(\t\x12\x17\n\x0f\x65xternal_status\x18\x10 \x01(\t\";\n\x14RegisterLienResponse\x12#\n\x04lien\x18\x01 \x01(\x0b\x32\x15.carlien.lien.v1.Lien\"\\\n\x14\x44ischargeLienRequest\x12\x1b\n\x13registration_number\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\"<\n\x15\x44ischargeLienResponse\x12#\n\x04lien\x18\x01 \x01(\x0b\x32\x15.carlien.lien.v1.Lien\"-\n\x0eGetLienRequest\x12\x1b\n\x13registration_number\x18\x01 \x01(\t\"6\n\x0fGetLienResponse\x12#\n\x04lien\x18\x01 \x01(\x0b\x32\x15.carlien.lien.v1.Lien\"4\n\x15GetLienHistoryRequest\x12\x1b\n\x13registration_number\x18\x01 \x01(\t\"L\n\x16GetLienHistoryResponse\x12\x32\n\x07\x65ntries\x18\x01 \x03(\x0b\x32!.carlien.lien.v1.LienHistoryEntry\"q\n\x19\x42\x61tchRegisterLiensRequest\x12;\n\rregistrations\x18\x01 \x03(\x0b\x32$.carlien.lien.v1.RegisterLienRequest\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\"M\n\x1a\x42\x61tchRegisterLiensResponse\x12/\n\x08outcomes\x18\x01 \x03(\x0b\x32\x1d.carlien.lien.v1.BatchOutcome\"q\n\x0c\x42\x61tchOutcome\x12%\n\x04lien\x18\x01 \x01(\x0b\x32\x15.carlien.lien.v1.LienH\x00\x12\x30\n\x07refusal\x18\x02 \x01(\x0b\x32\x1d.carlien.lien.v1.BatchRefusalH\x00\x42\x08\n\x06result\"\xae\x01\n\x0c\x42\x61tchRefusal\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12=\n\x08metadata\x18\x04 \x03(\x0b\x32+.carlien.lien.v1.BatchRefusal.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9a\x04\n\x10\x41mendLienRequest\x12\x1b\n\x13registration_number\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12>\n\x11partial_discharge\x18\x03 \x01(\x0b\x32!.carlien.lien.v1.PartialDischargeH\x00\x12\x36\n\rdebtor_change\x18\x04 \x01(\x0b\x32\x1d.carlien.lien.v1.DebtorChangeH\x00\x12\x44\n\x14transfer_restriction\x18\x05 \x01(\x0b\x32$.carlien.lien.v1.TransferRestrictionH\x00\x12\x46\n\x15\x65xternal_registration\x18\x06 \x01(\x0b\x32%.carlien.lien.v1.ExternalRegistrationH\x00\x12<\n\x10possession_ended\x18\x07 \x01(\x0b\x32 .carlien.lien.v1.PossessionEndedH\x00\x12;\n\x0e\x61\x64\x64_collateral\x18\x08 \x01(\x0b\x32!.carlien.lien.v1.CollateralChangeH\x00\x12\x42\n\x15substitute_collateral\x18\t \x01(\x0b\x32!.carlien.lien.v1.CollateralChangeH\x00\x42\x0b\n\tamendment\">\n\x10PartialDischarge\x12*\n\x0esecured_amount\x18\x01 \x01(\x0b\x32\x12.google.type.Money\"N\n\x0c\x44\x65\x62torChange\x12\'\n\x06\x64\x65\x62tor\x18\x01 \x01(\x0b\x32\x17.carlien.lien.v1.Debtor\x12\x15\n\rcontract_hash\x18\x02 \x01(\t\")\n\x13TransferRestriction\x12\x12\n\nregistered\x18\x01 \x01(\x08\"\x92\x01\n\x14\x45xternalRegistration\x12<\n\x11\x65xternal_registry\x18\x01 \x01(\x0e\x32!.carlien.lien.v1.ExternalRegistry\x12#\n\x1b\x65xternal_certificate_number\x18\x02 \x01(\t\x12\x17\n\x0f\x65xternal_status\x18\x03 \x01(\t\"6\n\x0fPossessionEnded\x12#\n\x08\x65nded_on\x18\x01 \x01(\x0b\x32\x11.google.type.Date\"S\n\x10\x43ollateralChange\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12\x1a\n\x12require_first_rank\x18\x02 \x01(\x08\x12\x16\n\x0ereservation_id\x18\x03 \x01(\t\"8\n\x11\x41mendLienResponse\x12#\n\x04lien\x18\x01 \x01(\x0b\x32\x15.carlien.lien.v1.Lien\"t\n\x11\x41ssignLienRequest\x12\x1b\n\x13registration_number\x18\x01 \x01(\t\x12\x10\n\x08\x63laim_id\x18\x02 \x01(\t\x12\x17\n\x0f\x61ssignee_msp_id\x18\x03 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\"9\n\x12\x41ssignLienResponse\x12#\n\x04lien\x18\x01 \x01(\x0b\x32\x15.carlien.lien.v1.Lien\"r\n\x16SubordinateLienRequest\x12\x1b\n\x13registration_number\x18\x01 \x01(\t\x12\"\n\x1asenior_registration_number\x18\x02 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\">\n\x17SubordinateLienResponse\x12#\n\x04lien\x18\x01 \x01(\x0b\x32\x15.carlien.lien.v1.Lien\"x\n\x10RenewLienRequest\x12\x1b\n\x13registration_number\x18\x01 \x01(\t\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\"8\n\x11RenewLienResponse\x12#\n\x04lien\x18\x01 \x01(\x0b\x32\x15.carlien.lien.v1.Lien\"\x8d\x02\n\x19RegisterCourtOrderRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12\x1b\n\x13registration_number\x18\x02 \x01(\t\x12\x31\n\x06\x65\x66\x66\x65\x63t\x18\x03 \x01(\x0e\x32!.carlien.lien.v1.CourtOrderEffect\x12\x12\n\ncourt_name\x18\x04 \x01(\t\x12\x16\n\x0e\x63ourt_registry\x18\x05 \x01(\t\x12\x13\n\x0b\x66ile_number\x18\x06 \x01(\t\x12%\n\norder_date\x18\x07 \x01(\x0b\x32\x11.google.type.Date\x12\x12\n\norder_hash\x18\x08 \x01(\t\x12\x17\n\x0fidempotency_key\x18\t \x01(\t\"N\n\x1aRegisterCourtOrderResponse\x12\x30\n\x0b\x63ourt_order\x18\x01 \x01(\x0b\x32\x1b.carlien.lien.v1.CourtOrder\"T\n\x16ReservePriorityRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12\x14\n\x0chold_seconds\x18\x02 \x01(\x05\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\"L\n\x17ReservePriorityResponse\x12\x31\n\x0breservation\x18\x01 \x01(\x0b\x32\x1c.carlien.lien.v1.Reservation\"V\n\x16ReleasePriorityRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12\x16\n\x0ereservation_id\x18\x02 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\"L\n\x17ReleasePriorityResponse\x12\x31\n\x0breservation\x18\x01 \x01(\x0b\x32\x1c.carlien.lien.v1.Reservation\"\xc5\x01\n\x10ListLiensRequest\x12\x1c\n\x14secured_party_msp_id\x18\x01 \x01(\t\x12+\n\x06status\x18\x02 \x01(\x0e\x32\x1b.carlien.lien.v1.LienStatus\x12\x0b\n\x03vin\x18\x03 \x01(\t\x12\x32\n\x0e\x65xpires_before\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"R\n\x11ListLiensResponse\x12$\n\x05liens\x18\x01 \x03(\x0b\x32\x15.carlien.lien.v1.Lien\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xde\t\n\x0bLienService\x12[\n\x0cRegisterLien\x12$.carlien.lien.v1.RegisterLienRequest\x1a%.carlien.lien.v1.RegisterLienResponse\x12m\n\x12\x42\x61tchRegisterLiens\x12*.carlien.lien.v1.BatchRegisterLiensRequest\x1a+.carlien.lien.v1.BatchRegisterLiensResponse\x12R\n\tAmendLien\x12!.carlien.lien.v1.AmendLienRequest\x1a\".carlien.lien.v1.AmendLienResponse\x12U\n\nAssignLien\x12\".carlien.lien.v1.AssignLienRequest\x1a#.carlien.lien.v1.AssignLienResponse\x12\x64\n\x0fSubordinateLien\x12\'.carlien.lien.v1.SubordinateLienRequest\x1a(.carlien.lien.v1.SubordinateLienResponse\x12R\n\tRenewLien\x12!.carlien.lien.v1.RenewLienRequest\x1a\".carlien.lien.v1.RenewLienResponse\x12m\n\x12RegisterCourtOrder\x12*.carlien.lien.v1.RegisterCourtOrderRequest\x1a+.carlien.lien.v1.RegisterCourtOrderResponse\x12\x64\n\x0fReservePriority\x12\'.carlien.lien.v1.ReservePriorityRequest\x1a(.carlien.lien.v1.ReservePriorityResponse\x12\x64\n\x0fReleasePriority\x12\'.carlien.lien.v1.ReleasePriorityRequest\x1a(.carlien.lien.v1.ReleasePriorityResponse\x12R\n\tListLiens\x12!.carlien.lien.v1.ListLiensRequest\x1a\".carlien.lien.v1.ListLiensResponse\x12^\n\rDischargeLien\x12%.carlien.lien.v1.DischargeLienRequest\x1a&.carlien.lien.v1.DischargeLienResponse\x12L\n\x07GetLien\x12\x1f.carlien.lien.v1.GetLienRequest\x1a .carlien.lien.v1.GetLienResponse\x12\x61\n\x0eGetLienHistory\x12&.carlien.lien.v1.GetLienHistoryRequest\x1a\'.carlien.lien.v1.GetLienHistoryResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'carlien.lien.v1.lien_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REGISTERLIENREQUEST']._serialized_start=166
-  _globals['_REGISTERLIENREQUEST']._serialized_end=499
-  _globals['_REGISTERLIENRESPONSE']._serialized_start=501
-  _globals['_REGISTERLIENRESPONSE']._serialized_end=560
-  _globals['_DISCHARGELIENREQUEST']._serialized_start=562
-  _globals['_DISCHARGELIENREQUEST']._serialized_end=654
-  _globals['_DISCHARGELIENRESPONSE']._serialized_start=656
-  _globals['_DISCHARGELIENRESPONSE']._serialized_end=716
-  _globals['_GETLIENREQUEST']._serialized_start=718
-  _globals['_GETLIENREQUEST']._serialized_end=763
-  _globals['_GETLIENRESPONSE']._serialized_start=765
-  _globals['_GETLIENRESPONSE']._serialized_end=819
-  _globals['_GETLIENHISTORYREQUEST']._serialized_start=821
-  _globals['_GETLIENHISTORYREQUEST']._serialized_end=873
-  _globals['_GETLIENHISTORYRESPONSE']._serialized_start=875
-  _globals['_GETLIENHISTORYRESPONSE']._serialized_end=951
-  _globals['_LIENSERVICE']._serialized_start=954
-  _globals['_LIENSERVICE']._serialized_end=1333
+  _globals['_BATCHREFUSAL_METADATAENTRY']._loaded_options = None
+  _globals['_BATCHREFUSAL_METADATAENTRY']._serialized_options = b'8\001'
+  _globals['_REGISTERLIENREQUEST']._serialized_start=233
+  _globals['_REGISTERLIENREQUEST']._serialized_end=796
+  _globals['_REGISTERLIENRESPONSE']._serialized_start=798
+  _globals['_REGISTERLIENRESPONSE']._serialized_end=857
+  _globals['_DISCHARGELIENREQUEST']._serialized_start=859
+  _globals['_DISCHARGELIENREQUEST']._serialized_end=951
+  _globals['_DISCHARGELIENRESPONSE']._serialized_start=953
+  _globals['_DISCHARGELIENRESPONSE']._serialized_end=1013
+  _globals['_GETLIENREQUEST']._serialized_start=1015
+  _globals['_GETLIENREQUEST']._serialized_end=1060
+  _globals['_GETLIENRESPONSE']._serialized_start=1062
+  _globals['_GETLIENRESPONSE']._serialized_end=1116
+  _globals['_GETLIENHISTORYREQUEST']._serialized_start=1118
+  _globals['_GETLIENHISTORYREQUEST']._serialized_end=1170
+  _globals['_GETLIENHISTORYRESPONSE']._serialized_start=1172
+  _globals['_GETLIENHISTORYRESPONSE']._serialized_end=1248
+  _globals['_BATCHREGISTERLIENSREQUEST']._serialized_start=1250
+  _globals['_BATCHREGISTERLIENSREQUEST']._serialized_end=1363
+  _globals['_BATCHREGISTERLIENSRESPONSE']._serialized_start=1365
+  _globals['_BATCHREGISTERLIENSRESPONSE']._serialized_end=1442
+  _globals['_BATCHOUTCOME']._serialized_start=1444
+  _globals['_BATCHOUTCOME']._serialized_end=1557
+  _globals['_BATCHREFUSAL']._serialized_start=1560
+  _globals['_BATCHREFUSAL']._serialized_end=1734
+  _globals['_BATCHREFUSAL_METADATAENTRY']._serialized_start=1687
+  _globals['_BATCHREFUSAL_METADATAENTRY']._serialized_end=1734
+  _globals['_AMENDLIENREQUEST']._serialized_start=1737
+  _globals['_AMENDLIENREQUEST']._serialized_end=2275
+  _globals['_PARTIALDISCHARGE']._serialized_start=2277
+  _globals['_PARTIALDISCHARGE']._serialized_end=2339
+  _globals['_DEBTORCHANGE']._serialized_start=2341
+  _globals['_DEBTORCHANGE']._serialized_end=2419
+  _globals['_TRANSFERRESTRICTION']._serialized_start=2421
+  _globals['_TRANSFERRESTRICTION']._serialized_end=2462
+  _globals['_EXTERNALREGISTRATION']._serialized_start=2465
+  _globals['_EXTERNALREGISTRATION']._serialized_end=2611
+  _globals['_POSSESSIONENDED']._serialized_start=2613
+  _globals['_POSSESSIONENDED']._serialized_end=2667
+  _globals['_COLLATERALCHANGE']._serialized_start=2669
+  _globals['_COLLATERALCHANGE']._serialized_end=2752
+  _globals['_AMENDLIENRESPONSE']._serialized_start=2754
+  _globals['_AMENDLIENRESPONSE']._serialized_end=2810
+  _globals['_ASSIGNLIENREQUEST']._serialized_start=2812
+  _globals['_ASSIGNLIENREQUEST']._serialized_end=2928
+  _globals['_ASSIGNLIENRESPONSE']._serialized_start=2930
+  _globals['_ASSIGNLIENRESPONSE']._serialized_end=2987
+  _globals['_SUBORDINATELIENREQUEST']._serialized_start=2989
+  _globals['_SUBORDINATELIENREQUEST']._serialized_end=3103
+  _globals['_SUBORDINATELIENRESPONSE']._serialized_start=3105
+  _globals['_SUBORDINATELIENRESPONSE']._serialized_end=3167
+  _globals['_RENEWLIENREQUEST']._serialized_start=3169
+  _globals['_RENEWLIENREQUEST']._serialized_end=3289
+  _globals['_RENEWLIENRESPONSE']._serialized_start=3291
+  _globals['_RENEWLIENRESPONSE']._serialized_end=3347
+  _globals['_REGISTERCOURTORDERREQUEST']._serialized_start=3350
+  _globals['_REGISTERCOURTORDERREQUEST']._serialized_end=3619
+  _globals['_REGISTERCOURTORDERRESPONSE']._serialized_start=3621
+  _globals['_REGISTERCOURTORDERRESPONSE']._serialized_end=3699
+  _globals['_RESERVEPRIORITYREQUEST']._serialized_start=3701
+  _globals['_RESERVEPRIORITYREQUEST']._serialized_end=3785
+  _globals['_RESERVEPRIORITYRESPONSE']._serialized_start=3787
+  _globals['_RESERVEPRIORITYRESPONSE']._serialized_end=3863
+  _globals['_RELEASEPRIORITYREQUEST']._serialized_start=3865
+  _globals['_RELEASEPRIORITYREQUEST']._serialized_end=3951
+  _globals['_RELEASEPRIORITYRESPONSE']._serialized_start=3953
+  _globals['_RELEASEPRIORITYRESPONSE']._serialized_end=4029
+  _globals['_LISTLIENSREQUEST']._serialized_start=4032
+  _globals['_LISTLIENSREQUEST']._serialized_end=4229
+  _globals['_LISTLIENSRESPONSE']._serialized_start=4231
+  _globals['_LISTLIENSRESPONSE']._serialized_end=4313
+  _globals['_LIENSERVICE']._serialized_start=4316
+  _globals['_LIENSERVICE']._serialized_end=5562
 # @@protoc_insertion_point(module_scope)

@@ -3,7 +3,9 @@
 isort:skip_file
 """
 
+from carlien.lien.v1 import court_order_pb2 as _court_order_pb2
 from carlien.lien.v1 import lien_pb2 as _lien_pb2
+from carlien.lien.v1 import priority_pb2 as _priority_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -37,6 +39,13 @@ class RegisterLienRequest(_message.Message):
     DELIVERY_DATE_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    RESERVATION_ID_FIELD_NUMBER: _builtins.int
+    EVIDENCE_HASH_FIELD_NUMBER: _builtins.int
+    CLAIM_ID_FIELD_NUMBER: _builtins.int
+    TRANSFER_RESTRICTION_REGISTERED_FIELD_NUMBER: _builtins.int
+    EXTERNAL_REGISTRY_FIELD_NUMBER: _builtins.int
+    EXTERNAL_CERTIFICATE_NUMBER_FIELD_NUMBER: _builtins.int
+    EXTERNAL_STATUS_FIELD_NUMBER: _builtins.int
     vin: _builtins.str
     """The car."""
     lien_class: _lien_pb2.LienClass.ValueType
@@ -47,6 +56,20 @@ class RegisterLienRequest(_message.Message):
     """True registers only where no other lien holds or precedes first rank."""
     idempotency_key: _builtins.str
     """A repeat with this key returns the first answer."""
+    reservation_id: _builtins.str
+    """The reservation to use for first rank."""
+    evidence_hash: _builtins.str
+    """SHA-256 of what a possessory lien rests on; the contract's where unset."""
+    claim_id: _builtins.str
+    """The claim it secures."""
+    transfer_restriction_registered: _builtins.bool
+    """True where the parties agreed that the car must not be transferred."""
+    external_registry: _lien_pb2.ExternalRegistry.ValueType
+    """The official registry that has it too, where one does."""
+    external_certificate_number: _builtins.str
+    """Its number there."""
+    external_status: _builtins.str
+    """Its state there."""
     @_builtins.property
     def secured_amount(self) -> _money_pb2.Money:
         """Maximum secured amount, positive."""
@@ -75,10 +98,17 @@ class RegisterLienRequest(_message.Message):
         delivery_date: _date_pb2.Date | None = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         idempotency_key: _builtins.str = ...,
+        reservation_id: _builtins.str = ...,
+        evidence_hash: _builtins.str = ...,
+        claim_id: _builtins.str = ...,
+        transfer_restriction_registered: _builtins.bool = ...,
+        external_registry: _lien_pb2.ExternalRegistry.ValueType = ...,
+        external_certificate_number: _builtins.str = ...,
+        external_status: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["debtor", b"debtor", "delivery_date", b"delivery_date", "expires_at", b"expires_at", "secured_amount", b"secured_amount"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_hash", b"contract_hash", "debtor", b"debtor", "delivery_date", b"delivery_date", "expires_at", b"expires_at", "idempotency_key", b"idempotency_key", "lien_class", b"lien_class", "require_first_rank", b"require_first_rank", "secured_amount", b"secured_amount", "vin", b"vin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["claim_id", b"claim_id", "contract_hash", b"contract_hash", "debtor", b"debtor", "delivery_date", b"delivery_date", "evidence_hash", b"evidence_hash", "expires_at", b"expires_at", "external_certificate_number", b"external_certificate_number", "external_registry", b"external_registry", "external_status", b"external_status", "idempotency_key", b"idempotency_key", "lien_class", b"lien_class", "require_first_rank", b"require_first_rank", "reservation_id", b"reservation_id", "secured_amount", b"secured_amount", "transfer_restriction_registered", b"transfer_restriction_registered", "vin", b"vin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -253,3 +283,823 @@ class GetLienHistoryResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetLienHistoryResponse: _TypeAlias = GetLienHistoryResponse  # noqa: Y015
+
+@_typing.final
+class BatchRegisterLiensRequest(_message.Message):
+    """Request of BatchRegisterLiens."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REGISTRATIONS_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    idempotency_key: _builtins.str
+    """A repeat with this key returns the first answer."""
+    @_builtins.property
+    def registrations(self) -> _containers.RepeatedCompositeFieldContainer[Global___RegisterLienRequest]:
+        """1 to 100 registrations, each with an empty idempotency_key."""
+
+    def __init__(
+        self,
+        *,
+        registrations: _abc.Iterable[Global___RegisterLienRequest] | None = ...,
+        idempotency_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "registrations", b"registrations"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchRegisterLiensRequest: _TypeAlias = BatchRegisterLiensRequest  # noqa: Y015
+
+@_typing.final
+class BatchRegisterLiensResponse(_message.Message):
+    """Response of BatchRegisterLiens."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchOutcome]:
+        """One per registration asked for, in the same order."""
+
+    def __init__(
+        self,
+        *,
+        outcomes: _abc.Iterable[Global___BatchOutcome] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchRegisterLiensResponse: _TypeAlias = BatchRegisterLiensResponse  # noqa: Y015
+
+@_typing.final
+class BatchOutcome(_message.Message):
+    """What became of one registration of a batch."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIEN_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lien(self) -> _lien_pb2.Lien:
+        """The registration, committed."""
+
+    @_builtins.property
+    def refusal(self) -> Global___BatchRefusal:
+        """Why it was skipped."""
+
+    def __init__(
+        self,
+        *,
+        lien: _lien_pb2.Lien | None = ...,
+        refusal: Global___BatchRefusal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lien", b"lien", "refusal", b"refusal", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lien", b"lien", "refusal", b"refusal", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["lien", "refusal"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___BatchOutcome: _TypeAlias = BatchOutcome  # noqa: Y015
+
+@_typing.final
+class BatchRefusal(_message.Message):
+    """Why a registration of a batch was skipped."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Reason, for example FIRST_RANK_TAKEN."""
+    message: _builtins.str
+    """A sentence for people."""
+    field: _builtins.str
+    """The field that is wrong, where one is."""
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What helps to act on it, for example registration_number."""
+
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        field: _builtins.str = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "message", b"message", "metadata", b"metadata", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchRefusal: _TypeAlias = BatchRefusal  # noqa: Y015
+
+@_typing.final
+class AmendLienRequest(_message.Message):
+    """Request of AmendLien."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REGISTRATION_NUMBER_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    PARTIAL_DISCHARGE_FIELD_NUMBER: _builtins.int
+    DEBTOR_CHANGE_FIELD_NUMBER: _builtins.int
+    TRANSFER_RESTRICTION_FIELD_NUMBER: _builtins.int
+    EXTERNAL_REGISTRATION_FIELD_NUMBER: _builtins.int
+    POSSESSION_ENDED_FIELD_NUMBER: _builtins.int
+    ADD_COLLATERAL_FIELD_NUMBER: _builtins.int
+    SUBSTITUTE_COLLATERAL_FIELD_NUMBER: _builtins.int
+    registration_number: _builtins.str
+    """Number of the registration."""
+    idempotency_key: _builtins.str
+    """A repeat with this key returns the first answer."""
+    @_builtins.property
+    def partial_discharge(self) -> Global___PartialDischarge:
+        """A lower secured amount."""
+
+    @_builtins.property
+    def debtor_change(self) -> Global___DebtorChange:
+        """Another debtor, or the same under another contract."""
+
+    @_builtins.property
+    def transfer_restriction(self) -> Global___TransferRestriction:
+        """Whether the agreement not to transfer the car is registered."""
+
+    @_builtins.property
+    def external_registration(self) -> Global___ExternalRegistration:
+        """Its registration in an official registry."""
+
+    @_builtins.property
+    def possession_ended(self) -> Global___PossessionEnded:
+        """The creditor's possession ended (pledge and possessory lien)."""
+
+    @_builtins.property
+    def add_collateral(self) -> Global___CollateralChange:
+        """A further car for the same claim: a registration of its own."""
+
+    @_builtins.property
+    def substitute_collateral(self) -> Global___CollateralChange:
+        """Another car instead of this one: a registration of its own, and this one ends."""
+
+    def __init__(
+        self,
+        *,
+        registration_number: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
+        partial_discharge: Global___PartialDischarge | None = ...,
+        debtor_change: Global___DebtorChange | None = ...,
+        transfer_restriction: Global___TransferRestriction | None = ...,
+        external_registration: Global___ExternalRegistration | None = ...,
+        possession_ended: Global___PossessionEnded | None = ...,
+        add_collateral: Global___CollateralChange | None = ...,
+        substitute_collateral: Global___CollateralChange | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["add_collateral", b"add_collateral", "amendment", b"amendment", "debtor_change", b"debtor_change", "external_registration", b"external_registration", "partial_discharge", b"partial_discharge", "possession_ended", b"possession_ended", "substitute_collateral", b"substitute_collateral", "transfer_restriction", b"transfer_restriction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_collateral", b"add_collateral", "amendment", b"amendment", "debtor_change", b"debtor_change", "external_registration", b"external_registration", "idempotency_key", b"idempotency_key", "partial_discharge", b"partial_discharge", "possession_ended", b"possession_ended", "registration_number", b"registration_number", "substitute_collateral", b"substitute_collateral", "transfer_restriction", b"transfer_restriction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_amendment: _TypeAlias = _typing.Literal["partial_discharge", "debtor_change", "transfer_restriction", "external_registration", "possession_ended", "add_collateral", "substitute_collateral"]  # noqa: Y015
+    _WhichOneofArgType_amendment: _TypeAlias = _typing.Literal["amendment", b"amendment"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_amendment) -> _WhichOneofReturnType_amendment | None: ...
+
+Global___AmendLienRequest: _TypeAlias = AmendLienRequest  # noqa: Y015
+
+@_typing.final
+class PartialDischarge(_message.Message):
+    """Amendment: a lower secured amount."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECURED_AMOUNT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def secured_amount(self) -> _money_pb2.Money:
+        """The new maximum, lower than before."""
+
+    def __init__(
+        self,
+        *,
+        secured_amount: _money_pb2.Money | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["secured_amount", b"secured_amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["secured_amount", b"secured_amount"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartialDischarge: _TypeAlias = PartialDischarge  # noqa: Y015
+
+@_typing.final
+class DebtorChange(_message.Message):
+    """Amendment: another debtor or contract."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DEBTOR_FIELD_NUMBER: _builtins.int
+    CONTRACT_HASH_FIELD_NUMBER: _builtins.int
+    contract_hash: _builtins.str
+    """SHA-256 of the contract, 64 lower-case hexadecimal digits."""
+    @_builtins.property
+    def debtor(self) -> _lien_pb2.Debtor:
+        """Who owes."""
+
+    def __init__(
+        self,
+        *,
+        debtor: _lien_pb2.Debtor | None = ...,
+        contract_hash: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["debtor", b"debtor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contract_hash", b"contract_hash", "debtor", b"debtor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DebtorChange: _TypeAlias = DebtorChange  # noqa: Y015
+
+@_typing.final
+class TransferRestriction(_message.Message):
+    """Amendment: the agreement not to transfer the car."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REGISTERED_FIELD_NUMBER: _builtins.int
+    registered: _builtins.bool
+    """True where it is registered."""
+    def __init__(
+        self,
+        *,
+        registered: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["registered", b"registered"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransferRestriction: _TypeAlias = TransferRestriction  # noqa: Y015
+
+@_typing.final
+class ExternalRegistration(_message.Message):
+    """Amendment: registration in an official registry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXTERNAL_REGISTRY_FIELD_NUMBER: _builtins.int
+    EXTERNAL_CERTIFICATE_NUMBER_FIELD_NUMBER: _builtins.int
+    EXTERNAL_STATUS_FIELD_NUMBER: _builtins.int
+    external_registry: _lien_pb2.ExternalRegistry.ValueType
+    """The registry."""
+    external_certificate_number: _builtins.str
+    """The number there."""
+    external_status: _builtins.str
+    """The state there."""
+    def __init__(
+        self,
+        *,
+        external_registry: _lien_pb2.ExternalRegistry.ValueType = ...,
+        external_certificate_number: _builtins.str = ...,
+        external_status: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["external_certificate_number", b"external_certificate_number", "external_registry", b"external_registry", "external_status", b"external_status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExternalRegistration: _TypeAlias = ExternalRegistration  # noqa: Y015
+
+@_typing.final
+class PossessionEnded(_message.Message):
+    """Amendment: the creditor's possession ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENDED_ON_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def ended_on(self) -> _date_pb2.Date:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        ended_on: _date_pb2.Date | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ended_on", b"ended_on"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended_on", b"ended_on"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PossessionEnded: _TypeAlias = PossessionEnded  # noqa: Y015
+
+@_typing.final
+class CollateralChange(_message.Message):
+    """Amendment: another car."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIN_FIELD_NUMBER: _builtins.int
+    REQUIRE_FIRST_RANK_FIELD_NUMBER: _builtins.int
+    RESERVATION_ID_FIELD_NUMBER: _builtins.int
+    vin: _builtins.str
+    """The other car."""
+    require_first_rank: _builtins.bool
+    """True registers on it only with first rank."""
+    reservation_id: _builtins.str
+    """The reservation to use for first rank."""
+    def __init__(
+        self,
+        *,
+        vin: _builtins.str = ...,
+        require_first_rank: _builtins.bool = ...,
+        reservation_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["require_first_rank", b"require_first_rank", "reservation_id", b"reservation_id", "vin", b"vin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollateralChange: _TypeAlias = CollateralChange  # noqa: Y015
+
+@_typing.final
+class AmendLienResponse(_message.Message):
+    """Response of AmendLien."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIEN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lien(self) -> _lien_pb2.Lien:
+        """The registration after the change; for added or substituted collateral the new one."""
+
+    def __init__(
+        self,
+        *,
+        lien: _lien_pb2.Lien | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lien", b"lien"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lien", b"lien"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AmendLienResponse: _TypeAlias = AmendLienResponse  # noqa: Y015
+
+@_typing.final
+class AssignLienRequest(_message.Message):
+    """Request of AssignLien."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REGISTRATION_NUMBER_FIELD_NUMBER: _builtins.int
+    CLAIM_ID_FIELD_NUMBER: _builtins.int
+    ASSIGNEE_MSP_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    registration_number: _builtins.str
+    """Number of the registration."""
+    claim_id: _builtins.str
+    """The claim, which must be the registered one."""
+    assignee_msp_id: _builtins.str
+    """MSP identifier of the assignee."""
+    idempotency_key: _builtins.str
+    """A repeat with this key returns the first answer."""
+    def __init__(
+        self,
+        *,
+        registration_number: _builtins.str = ...,
+        claim_id: _builtins.str = ...,
+        assignee_msp_id: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignee_msp_id", b"assignee_msp_id", "claim_id", b"claim_id", "idempotency_key", b"idempotency_key", "registration_number", b"registration_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AssignLienRequest: _TypeAlias = AssignLienRequest  # noqa: Y015
+
+@_typing.final
+class AssignLienResponse(_message.Message):
+    """Response of AssignLien."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIEN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lien(self) -> _lien_pb2.Lien:
+        """The registration, assigned."""
+
+    def __init__(
+        self,
+        *,
+        lien: _lien_pb2.Lien | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lien", b"lien"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lien", b"lien"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AssignLienResponse: _TypeAlias = AssignLienResponse  # noqa: Y015
+
+@_typing.final
+class SubordinateLienRequest(_message.Message):
+    """Request of SubordinateLien."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REGISTRATION_NUMBER_FIELD_NUMBER: _builtins.int
+    SENIOR_REGISTRATION_NUMBER_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    registration_number: _builtins.str
+    """The registration that steps back."""
+    senior_registration_number: _builtins.str
+    """The registration it shall stand behind."""
+    idempotency_key: _builtins.str
+    """A repeat with this key returns the first answer."""
+    def __init__(
+        self,
+        *,
+        registration_number: _builtins.str = ...,
+        senior_registration_number: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "registration_number", b"registration_number", "senior_registration_number", b"senior_registration_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubordinateLienRequest: _TypeAlias = SubordinateLienRequest  # noqa: Y015
+
+@_typing.final
+class SubordinateLienResponse(_message.Message):
+    """Response of SubordinateLien."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIEN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lien(self) -> _lien_pb2.Lien:
+        """The registration that stepped back."""
+
+    def __init__(
+        self,
+        *,
+        lien: _lien_pb2.Lien | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lien", b"lien"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lien", b"lien"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubordinateLienResponse: _TypeAlias = SubordinateLienResponse  # noqa: Y015
+
+@_typing.final
+class RenewLienRequest(_message.Message):
+    """Request of RenewLien."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REGISTRATION_NUMBER_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    registration_number: _builtins.str
+    """Number of the registration."""
+    idempotency_key: _builtins.str
+    """A repeat with this key returns the first answer."""
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """The new end, later than the present one."""
+
+    def __init__(
+        self,
+        *,
+        registration_number: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        idempotency_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "idempotency_key", b"idempotency_key", "registration_number", b"registration_number"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenewLienRequest: _TypeAlias = RenewLienRequest  # noqa: Y015
+
+@_typing.final
+class RenewLienResponse(_message.Message):
+    """Response of RenewLien."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIEN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def lien(self) -> _lien_pb2.Lien:
+        """The registration, renewed."""
+
+    def __init__(
+        self,
+        *,
+        lien: _lien_pb2.Lien | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lien", b"lien"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lien", b"lien"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenewLienResponse: _TypeAlias = RenewLienResponse  # noqa: Y015
+
+@_typing.final
+class RegisterCourtOrderRequest(_message.Message):
+    """Request of RegisterCourtOrder."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIN_FIELD_NUMBER: _builtins.int
+    REGISTRATION_NUMBER_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
+    COURT_NAME_FIELD_NUMBER: _builtins.int
+    COURT_REGISTRY_FIELD_NUMBER: _builtins.int
+    FILE_NUMBER_FIELD_NUMBER: _builtins.int
+    ORDER_DATE_FIELD_NUMBER: _builtins.int
+    ORDER_HASH_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    vin: _builtins.str
+    """The car."""
+    registration_number: _builtins.str
+    """The registration, where the order is about one."""
+    effect: _court_order_pb2.CourtOrderEffect.ValueType
+    """Effect."""
+    court_name: _builtins.str
+    """Name of the court."""
+    court_registry: _builtins.str
+    """Its registry."""
+    file_number: _builtins.str
+    """Number of the file."""
+    order_hash: _builtins.str
+    """SHA-256 of the order, 64 lower-case hexadecimal digits."""
+    idempotency_key: _builtins.str
+    """A repeat with this key returns the first answer."""
+    @_builtins.property
+    def order_date(self) -> _date_pb2.Date:
+        """Date of the order."""
+
+    def __init__(
+        self,
+        *,
+        vin: _builtins.str = ...,
+        registration_number: _builtins.str = ...,
+        effect: _court_order_pb2.CourtOrderEffect.ValueType = ...,
+        court_name: _builtins.str = ...,
+        court_registry: _builtins.str = ...,
+        file_number: _builtins.str = ...,
+        order_date: _date_pb2.Date | None = ...,
+        order_hash: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order_date", b"order_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["court_name", b"court_name", "court_registry", b"court_registry", "effect", b"effect", "file_number", b"file_number", "idempotency_key", b"idempotency_key", "order_date", b"order_date", "order_hash", b"order_hash", "registration_number", b"registration_number", "vin", b"vin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterCourtOrderRequest: _TypeAlias = RegisterCourtOrderRequest  # noqa: Y015
+
+@_typing.final
+class RegisterCourtOrderResponse(_message.Message):
+    """Response of RegisterCourtOrder."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COURT_ORDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def court_order(self) -> _court_order_pb2.CourtOrder:
+        """The entry, committed."""
+
+    def __init__(
+        self,
+        *,
+        court_order: _court_order_pb2.CourtOrder | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["court_order", b"court_order"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["court_order", b"court_order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterCourtOrderResponse: _TypeAlias = RegisterCourtOrderResponse  # noqa: Y015
+
+@_typing.final
+class ReservePriorityRequest(_message.Message):
+    """Request of ReservePriority."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIN_FIELD_NUMBER: _builtins.int
+    HOLD_SECONDS_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    vin: _builtins.str
+    """The car."""
+    hold_seconds: _builtins.int
+    """How long to hold it, 60 to 3600 seconds."""
+    idempotency_key: _builtins.str
+    """A repeat with this key returns the first answer."""
+    def __init__(
+        self,
+        *,
+        vin: _builtins.str = ...,
+        hold_seconds: _builtins.int = ...,
+        idempotency_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold_seconds", b"hold_seconds", "idempotency_key", b"idempotency_key", "vin", b"vin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReservePriorityRequest: _TypeAlias = ReservePriorityRequest  # noqa: Y015
+
+@_typing.final
+class ReservePriorityResponse(_message.Message):
+    """Response of ReservePriority."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESERVATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def reservation(self) -> _priority_pb2.Reservation:
+        """The reservation, committed."""
+
+    def __init__(
+        self,
+        *,
+        reservation: _priority_pb2.Reservation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reservation", b"reservation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reservation", b"reservation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReservePriorityResponse: _TypeAlias = ReservePriorityResponse  # noqa: Y015
+
+@_typing.final
+class ReleasePriorityRequest(_message.Message):
+    """Request of ReleasePriority."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIN_FIELD_NUMBER: _builtins.int
+    RESERVATION_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    vin: _builtins.str
+    """The car."""
+    reservation_id: _builtins.str
+    """The reservation."""
+    idempotency_key: _builtins.str
+    """A repeat with this key returns the first answer."""
+    def __init__(
+        self,
+        *,
+        vin: _builtins.str = ...,
+        reservation_id: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "reservation_id", b"reservation_id", "vin", b"vin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleasePriorityRequest: _TypeAlias = ReleasePriorityRequest  # noqa: Y015
+
+@_typing.final
+class ReleasePriorityResponse(_message.Message):
+    """Response of ReleasePriority."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESERVATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def reservation(self) -> _priority_pb2.Reservation:
+        """The reservation, given back."""
+
+    def __init__(
+        self,
+        *,
+        reservation: _priority_pb2.Reservation | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["reservation", b"reservation"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reservation", b"reservation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleasePriorityResponse: _TypeAlias = ReleasePriorityResponse  # noqa: Y015
+
+@_typing.final
+class ListLiensRequest(_message.Message):
+    """Request of ListLiens."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SECURED_PARTY_MSP_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    VIN_FIELD_NUMBER: _builtins.int
+    EXPIRES_BEFORE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    secured_party_msp_id: _builtins.str
+    """MSP identifier of the secured party; the own organisation's where unset."""
+    status: _lien_pb2.LienStatus.ValueType
+    """Only registrations in this state as of now; any where unset."""
+    vin: _builtins.str
+    """Only registrations on this car; any where unset."""
+    page_size: _builtins.int
+    """At most this many, 100 where unset, at most 1000."""
+    page_token: _builtins.str
+    """Where the page before ended."""
+    @_builtins.property
+    def expires_before(self) -> _timestamp_pb2.Timestamp:
+        """Only registrations that end by themselves before this time, for reminders."""
+
+    def __init__(
+        self,
+        *,
+        secured_party_msp_id: _builtins.str = ...,
+        status: _lien_pb2.LienStatus.ValueType = ...,
+        vin: _builtins.str = ...,
+        expires_before: _timestamp_pb2.Timestamp | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_before", b"expires_before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_before", b"expires_before", "page_size", b"page_size", "page_token", b"page_token", "secured_party_msp_id", b"secured_party_msp_id", "status", b"status", "vin", b"vin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLiensRequest: _TypeAlias = ListLiensRequest  # noqa: Y015
+
+@_typing.final
+class ListLiensResponse(_message.Message):
+    """Response of ListLiens."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIENS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty on the last one."""
+    @_builtins.property
+    def liens(self) -> _containers.RepeatedCompositeFieldContainer[_lien_pb2.Lien]:
+        """One page, in order of registration number."""
+
+    def __init__(
+        self,
+        *,
+        liens: _abc.Iterable[_lien_pb2.Lien] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["liens", b"liens", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListLiensResponse: _TypeAlias = ListLiensResponse  # noqa: Y015

@@ -40,6 +40,51 @@ class LienServiceStub:
                 request_serializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.RegisterLienRequest.SerializeToString,
                 response_deserializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.RegisterLienResponse.FromString,
                 _registered_method=True)
+        self.BatchRegisterLiens = channel.unary_unary(
+                '/carlien.lien.v1.LienService/BatchRegisterLiens',
+                request_serializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.BatchRegisterLiensRequest.SerializeToString,
+                response_deserializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.BatchRegisterLiensResponse.FromString,
+                _registered_method=True)
+        self.AmendLien = channel.unary_unary(
+                '/carlien.lien.v1.LienService/AmendLien',
+                request_serializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.AmendLienRequest.SerializeToString,
+                response_deserializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.AmendLienResponse.FromString,
+                _registered_method=True)
+        self.AssignLien = channel.unary_unary(
+                '/carlien.lien.v1.LienService/AssignLien',
+                request_serializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.AssignLienRequest.SerializeToString,
+                response_deserializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.AssignLienResponse.FromString,
+                _registered_method=True)
+        self.SubordinateLien = channel.unary_unary(
+                '/carlien.lien.v1.LienService/SubordinateLien',
+                request_serializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.SubordinateLienRequest.SerializeToString,
+                response_deserializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.SubordinateLienResponse.FromString,
+                _registered_method=True)
+        self.RenewLien = channel.unary_unary(
+                '/carlien.lien.v1.LienService/RenewLien',
+                request_serializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.RenewLienRequest.SerializeToString,
+                response_deserializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.RenewLienResponse.FromString,
+                _registered_method=True)
+        self.RegisterCourtOrder = channel.unary_unary(
+                '/carlien.lien.v1.LienService/RegisterCourtOrder',
+                request_serializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.RegisterCourtOrderRequest.SerializeToString,
+                response_deserializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.RegisterCourtOrderResponse.FromString,
+                _registered_method=True)
+        self.ReservePriority = channel.unary_unary(
+                '/carlien.lien.v1.LienService/ReservePriority',
+                request_serializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.ReservePriorityRequest.SerializeToString,
+                response_deserializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.ReservePriorityResponse.FromString,
+                _registered_method=True)
+        self.ReleasePriority = channel.unary_unary(
+                '/carlien.lien.v1.LienService/ReleasePriority',
+                request_serializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.ReleasePriorityRequest.SerializeToString,
+                response_deserializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.ReleasePriorityResponse.FromString,
+                _registered_method=True)
+        self.ListLiens = channel.unary_unary(
+                '/carlien.lien.v1.LienService/ListLiens',
+                request_serializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.ListLiensRequest.SerializeToString,
+                response_deserializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.ListLiensResponse.FromString,
+                _registered_method=True)
         self.DischargeLien = channel.unary_unary(
                 '/carlien.lien.v1.LienService/DischargeLien',
                 request_serializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.DischargeLienRequest.SerializeToString,
@@ -63,6 +108,69 @@ class LienServiceServicer:
 
     def RegisterLien(self, request, context):
         """Registers a lien. With require_first_rank it is refused with FIRST_RANK_TAKEN where first rank is held.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchRegisterLiens(self, request, context):
+        """Registers up to 100 liens in one transaction; what can't be registered is skipped and reported.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AmendLien(self, request, context):
+        """Changes a lien of the caller's own organisation; never to the detriment of others.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AssignLien(self, request, context):
+        """Assigns a lien together with its claim to another member, who must have consented.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubordinateLien(self, request, context):
+        """Lets a lien of the caller's own organisation stand behind another one; who is harmed must have consented.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenewLien(self, request, context):
+        """Extends a registration that hasn't ended yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RegisterCourtOrder(self, request, context):
+        """Registers a court order; only a registrar may.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReservePriority(self, request, context):
+        """Holds first rank of a car for some minutes before a loan is paid out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleasePriority(self, request, context):
+        """Gives a reservation back before it expires.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLiens(self, request, context):
+        """Lists registrations, by default all of the caller's own organisation, in order of registration number.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -96,6 +204,51 @@ def add_LienServiceServicer_to_server(servicer, server):
                     servicer.RegisterLien,
                     request_deserializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.RegisterLienRequest.FromString,
                     response_serializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.RegisterLienResponse.SerializeToString,
+            ),
+            'BatchRegisterLiens': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchRegisterLiens,
+                    request_deserializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.BatchRegisterLiensRequest.FromString,
+                    response_serializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.BatchRegisterLiensResponse.SerializeToString,
+            ),
+            'AmendLien': grpc.unary_unary_rpc_method_handler(
+                    servicer.AmendLien,
+                    request_deserializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.AmendLienRequest.FromString,
+                    response_serializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.AmendLienResponse.SerializeToString,
+            ),
+            'AssignLien': grpc.unary_unary_rpc_method_handler(
+                    servicer.AssignLien,
+                    request_deserializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.AssignLienRequest.FromString,
+                    response_serializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.AssignLienResponse.SerializeToString,
+            ),
+            'SubordinateLien': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubordinateLien,
+                    request_deserializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.SubordinateLienRequest.FromString,
+                    response_serializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.SubordinateLienResponse.SerializeToString,
+            ),
+            'RenewLien': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewLien,
+                    request_deserializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.RenewLienRequest.FromString,
+                    response_serializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.RenewLienResponse.SerializeToString,
+            ),
+            'RegisterCourtOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterCourtOrder,
+                    request_deserializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.RegisterCourtOrderRequest.FromString,
+                    response_serializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.RegisterCourtOrderResponse.SerializeToString,
+            ),
+            'ReservePriority': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReservePriority,
+                    request_deserializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.ReservePriorityRequest.FromString,
+                    response_serializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.ReservePriorityResponse.SerializeToString,
+            ),
+            'ReleasePriority': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleasePriority,
+                    request_deserializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.ReleasePriorityRequest.FromString,
+                    response_serializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.ReleasePriorityResponse.SerializeToString,
+            ),
+            'ListLiens': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLiens,
+                    request_deserializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.ListLiensRequest.FromString,
+                    response_serializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.ListLiensResponse.SerializeToString,
             ),
             'DischargeLien': grpc.unary_unary_rpc_method_handler(
                     servicer.DischargeLien,
@@ -141,6 +294,249 @@ class LienService:
             '/carlien.lien.v1.LienService/RegisterLien',
             carlien_dot_lien_dot_v1_dot_lien__service__pb2.RegisterLienRequest.SerializeToString,
             carlien_dot_lien_dot_v1_dot_lien__service__pb2.RegisterLienResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchRegisterLiens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carlien.lien.v1.LienService/BatchRegisterLiens',
+            carlien_dot_lien_dot_v1_dot_lien__service__pb2.BatchRegisterLiensRequest.SerializeToString,
+            carlien_dot_lien_dot_v1_dot_lien__service__pb2.BatchRegisterLiensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AmendLien(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carlien.lien.v1.LienService/AmendLien',
+            carlien_dot_lien_dot_v1_dot_lien__service__pb2.AmendLienRequest.SerializeToString,
+            carlien_dot_lien_dot_v1_dot_lien__service__pb2.AmendLienResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AssignLien(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carlien.lien.v1.LienService/AssignLien',
+            carlien_dot_lien_dot_v1_dot_lien__service__pb2.AssignLienRequest.SerializeToString,
+            carlien_dot_lien_dot_v1_dot_lien__service__pb2.AssignLienResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubordinateLien(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carlien.lien.v1.LienService/SubordinateLien',
+            carlien_dot_lien_dot_v1_dot_lien__service__pb2.SubordinateLienRequest.SerializeToString,
+            carlien_dot_lien_dot_v1_dot_lien__service__pb2.SubordinateLienResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenewLien(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carlien.lien.v1.LienService/RenewLien',
+            carlien_dot_lien_dot_v1_dot_lien__service__pb2.RenewLienRequest.SerializeToString,
+            carlien_dot_lien_dot_v1_dot_lien__service__pb2.RenewLienResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterCourtOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carlien.lien.v1.LienService/RegisterCourtOrder',
+            carlien_dot_lien_dot_v1_dot_lien__service__pb2.RegisterCourtOrderRequest.SerializeToString,
+            carlien_dot_lien_dot_v1_dot_lien__service__pb2.RegisterCourtOrderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReservePriority(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carlien.lien.v1.LienService/ReservePriority',
+            carlien_dot_lien_dot_v1_dot_lien__service__pb2.ReservePriorityRequest.SerializeToString,
+            carlien_dot_lien_dot_v1_dot_lien__service__pb2.ReservePriorityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleasePriority(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carlien.lien.v1.LienService/ReleasePriority',
+            carlien_dot_lien_dot_v1_dot_lien__service__pb2.ReleasePriorityRequest.SerializeToString,
+            carlien_dot_lien_dot_v1_dot_lien__service__pb2.ReleasePriorityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLiens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carlien.lien.v1.LienService/ListLiens',
+            carlien_dot_lien_dot_v1_dot_lien__service__pb2.ListLiensRequest.SerializeToString,
+            carlien_dot_lien_dot_v1_dot_lien__service__pb2.ListLiensResponse.FromString,
             options,
             channel_credentials,
             insecure,

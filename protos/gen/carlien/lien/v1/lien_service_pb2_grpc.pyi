@@ -35,6 +35,24 @@ class LienServiceStub:
     def __new__(cls, channel: _aio.Channel) -> LienServiceAsyncStub: ...
     RegisterLien: _grpc.UnaryUnaryMultiCallable[_lien_service_pb2.RegisterLienRequest, _lien_service_pb2.RegisterLienResponse]
     """Registers a lien. With require_first_rank it is refused with FIRST_RANK_TAKEN where first rank is held."""
+    BatchRegisterLiens: _grpc.UnaryUnaryMultiCallable[_lien_service_pb2.BatchRegisterLiensRequest, _lien_service_pb2.BatchRegisterLiensResponse]
+    """Registers up to 100 liens in one transaction; what can't be registered is skipped and reported."""
+    AmendLien: _grpc.UnaryUnaryMultiCallable[_lien_service_pb2.AmendLienRequest, _lien_service_pb2.AmendLienResponse]
+    """Changes a lien of the caller's own organisation; never to the detriment of others."""
+    AssignLien: _grpc.UnaryUnaryMultiCallable[_lien_service_pb2.AssignLienRequest, _lien_service_pb2.AssignLienResponse]
+    """Assigns a lien together with its claim to another member, who must have consented."""
+    SubordinateLien: _grpc.UnaryUnaryMultiCallable[_lien_service_pb2.SubordinateLienRequest, _lien_service_pb2.SubordinateLienResponse]
+    """Lets a lien of the caller's own organisation stand behind another one; who is harmed must have consented."""
+    RenewLien: _grpc.UnaryUnaryMultiCallable[_lien_service_pb2.RenewLienRequest, _lien_service_pb2.RenewLienResponse]
+    """Extends a registration that hasn't ended yet."""
+    RegisterCourtOrder: _grpc.UnaryUnaryMultiCallable[_lien_service_pb2.RegisterCourtOrderRequest, _lien_service_pb2.RegisterCourtOrderResponse]
+    """Registers a court order; only a registrar may."""
+    ReservePriority: _grpc.UnaryUnaryMultiCallable[_lien_service_pb2.ReservePriorityRequest, _lien_service_pb2.ReservePriorityResponse]
+    """Holds first rank of a car for some minutes before a loan is paid out."""
+    ReleasePriority: _grpc.UnaryUnaryMultiCallable[_lien_service_pb2.ReleasePriorityRequest, _lien_service_pb2.ReleasePriorityResponse]
+    """Gives a reservation back before it expires."""
+    ListLiens: _grpc.UnaryUnaryMultiCallable[_lien_service_pb2.ListLiensRequest, _lien_service_pb2.ListLiensResponse]
+    """Lists registrations, by default all of the caller's own organisation, in order of registration number."""
     DischargeLien: _grpc.UnaryUnaryMultiCallable[_lien_service_pb2.DischargeLienRequest, _lien_service_pb2.DischargeLienResponse]
     """Discharges a lien of the caller's own organisation."""
     GetLien: _grpc.UnaryUnaryMultiCallable[_lien_service_pb2.GetLienRequest, _lien_service_pb2.GetLienResponse]
@@ -49,6 +67,24 @@ class LienServiceAsyncStub(LienServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     RegisterLien: _aio.UnaryUnaryMultiCallable[_lien_service_pb2.RegisterLienRequest, _lien_service_pb2.RegisterLienResponse]  # type: ignore[assignment]
     """Registers a lien. With require_first_rank it is refused with FIRST_RANK_TAKEN where first rank is held."""
+    BatchRegisterLiens: _aio.UnaryUnaryMultiCallable[_lien_service_pb2.BatchRegisterLiensRequest, _lien_service_pb2.BatchRegisterLiensResponse]  # type: ignore[assignment]
+    """Registers up to 100 liens in one transaction; what can't be registered is skipped and reported."""
+    AmendLien: _aio.UnaryUnaryMultiCallable[_lien_service_pb2.AmendLienRequest, _lien_service_pb2.AmendLienResponse]  # type: ignore[assignment]
+    """Changes a lien of the caller's own organisation; never to the detriment of others."""
+    AssignLien: _aio.UnaryUnaryMultiCallable[_lien_service_pb2.AssignLienRequest, _lien_service_pb2.AssignLienResponse]  # type: ignore[assignment]
+    """Assigns a lien together with its claim to another member, who must have consented."""
+    SubordinateLien: _aio.UnaryUnaryMultiCallable[_lien_service_pb2.SubordinateLienRequest, _lien_service_pb2.SubordinateLienResponse]  # type: ignore[assignment]
+    """Lets a lien of the caller's own organisation stand behind another one; who is harmed must have consented."""
+    RenewLien: _aio.UnaryUnaryMultiCallable[_lien_service_pb2.RenewLienRequest, _lien_service_pb2.RenewLienResponse]  # type: ignore[assignment]
+    """Extends a registration that hasn't ended yet."""
+    RegisterCourtOrder: _aio.UnaryUnaryMultiCallable[_lien_service_pb2.RegisterCourtOrderRequest, _lien_service_pb2.RegisterCourtOrderResponse]  # type: ignore[assignment]
+    """Registers a court order; only a registrar may."""
+    ReservePriority: _aio.UnaryUnaryMultiCallable[_lien_service_pb2.ReservePriorityRequest, _lien_service_pb2.ReservePriorityResponse]  # type: ignore[assignment]
+    """Holds first rank of a car for some minutes before a loan is paid out."""
+    ReleasePriority: _aio.UnaryUnaryMultiCallable[_lien_service_pb2.ReleasePriorityRequest, _lien_service_pb2.ReleasePriorityResponse]  # type: ignore[assignment]
+    """Gives a reservation back before it expires."""
+    ListLiens: _aio.UnaryUnaryMultiCallable[_lien_service_pb2.ListLiensRequest, _lien_service_pb2.ListLiensResponse]  # type: ignore[assignment]
+    """Lists registrations, by default all of the caller's own organisation, in order of registration number."""
     DischargeLien: _aio.UnaryUnaryMultiCallable[_lien_service_pb2.DischargeLienRequest, _lien_service_pb2.DischargeLienResponse]  # type: ignore[assignment]
     """Discharges a lien of the caller's own organisation."""
     GetLien: _aio.UnaryUnaryMultiCallable[_lien_service_pb2.GetLienRequest, _lien_service_pb2.GetLienResponse]  # type: ignore[assignment]
@@ -66,6 +102,78 @@ class LienServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_lien_service_pb2.RegisterLienResponse, _abc.Awaitable[_lien_service_pb2.RegisterLienResponse]]:
         """Registers a lien. With require_first_rank it is refused with FIRST_RANK_TAKEN where first rank is held."""
+
+    @_abc_1.abstractmethod
+    def BatchRegisterLiens(
+        self,
+        request: _lien_service_pb2.BatchRegisterLiensRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lien_service_pb2.BatchRegisterLiensResponse, _abc.Awaitable[_lien_service_pb2.BatchRegisterLiensResponse]]:
+        """Registers up to 100 liens in one transaction; what can't be registered is skipped and reported."""
+
+    @_abc_1.abstractmethod
+    def AmendLien(
+        self,
+        request: _lien_service_pb2.AmendLienRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lien_service_pb2.AmendLienResponse, _abc.Awaitable[_lien_service_pb2.AmendLienResponse]]:
+        """Changes a lien of the caller's own organisation; never to the detriment of others."""
+
+    @_abc_1.abstractmethod
+    def AssignLien(
+        self,
+        request: _lien_service_pb2.AssignLienRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lien_service_pb2.AssignLienResponse, _abc.Awaitable[_lien_service_pb2.AssignLienResponse]]:
+        """Assigns a lien together with its claim to another member, who must have consented."""
+
+    @_abc_1.abstractmethod
+    def SubordinateLien(
+        self,
+        request: _lien_service_pb2.SubordinateLienRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lien_service_pb2.SubordinateLienResponse, _abc.Awaitable[_lien_service_pb2.SubordinateLienResponse]]:
+        """Lets a lien of the caller's own organisation stand behind another one; who is harmed must have consented."""
+
+    @_abc_1.abstractmethod
+    def RenewLien(
+        self,
+        request: _lien_service_pb2.RenewLienRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lien_service_pb2.RenewLienResponse, _abc.Awaitable[_lien_service_pb2.RenewLienResponse]]:
+        """Extends a registration that hasn't ended yet."""
+
+    @_abc_1.abstractmethod
+    def RegisterCourtOrder(
+        self,
+        request: _lien_service_pb2.RegisterCourtOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lien_service_pb2.RegisterCourtOrderResponse, _abc.Awaitable[_lien_service_pb2.RegisterCourtOrderResponse]]:
+        """Registers a court order; only a registrar may."""
+
+    @_abc_1.abstractmethod
+    def ReservePriority(
+        self,
+        request: _lien_service_pb2.ReservePriorityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lien_service_pb2.ReservePriorityResponse, _abc.Awaitable[_lien_service_pb2.ReservePriorityResponse]]:
+        """Holds first rank of a car for some minutes before a loan is paid out."""
+
+    @_abc_1.abstractmethod
+    def ReleasePriority(
+        self,
+        request: _lien_service_pb2.ReleasePriorityRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lien_service_pb2.ReleasePriorityResponse, _abc.Awaitable[_lien_service_pb2.ReleasePriorityResponse]]:
+        """Gives a reservation back before it expires."""
+
+    @_abc_1.abstractmethod
+    def ListLiens(
+        self,
+        request: _lien_service_pb2.ListLiensRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lien_service_pb2.ListLiensResponse, _abc.Awaitable[_lien_service_pb2.ListLiensResponse]]:
+        """Lists registrations, by default all of the caller's own organisation, in order of registration number."""
 
     @_abc_1.abstractmethod
     def DischargeLien(

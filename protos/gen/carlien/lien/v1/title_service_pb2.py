@@ -24,23 +24,34 @@ _sym_db = _symbol_database.Default()
 
 from carlien.lien.v1 import lien_pb2 as carlien_dot_lien_dot_v1_dot_lien__pb2
 from carlien.lien.v1 import title_pb2 as carlien_dot_lien_dot_v1_dot_title__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#carlien/lien/v1/title_service.proto\x12\x0f\x63\x61rlien.lien.v1\x1a\x1a\x63\x61rlien/lien/v1/lien.proto\x1a\x1b\x63\x61rlien/lien/v1/title.proto\"\x8b\x01\n\x11IssueTitleRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12\'\n\x06holder\x18\x02 \x01(\x0b\x32\x17.carlien.lien.v1.Debtor\x12\'\n\x1fregistration_certificate_number\x18\x03 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\";\n\x12IssueTitleResponse\x12%\n\x05title\x18\x01 \x01(\x0b\x32\x16.carlien.lien.v1.Title\"\x1e\n\x0fGetTitleRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\"9\n\x10GetTitleResponse\x12%\n\x05title\x18\x01 \x01(\x0b\x32\x16.carlien.lien.v1.Title2\xb6\x01\n\x0cTitleService\x12U\n\nIssueTitle\x12\".carlien.lien.v1.IssueTitleRequest\x1a#.carlien.lien.v1.IssueTitleResponse\x12O\n\x08GetTitle\x12 .carlien.lien.v1.GetTitleRequest\x1a!.carlien.lien.v1.GetTitleResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#carlien/lien/v1/title_service.proto\x12\x0f\x63\x61rlien.lien.v1\x1a\x1a\x63\x61rlien/lien/v1/lien.proto\x1a\x1b\x63\x61rlien/lien/v1/title.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8b\x01\n\x11IssueTitleRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12\'\n\x06holder\x18\x02 \x01(\x0b\x32\x17.carlien.lien.v1.Debtor\x12\'\n\x1fregistration_certificate_number\x18\x03 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x04 \x01(\t\";\n\x12IssueTitleResponse\x12%\n\x05title\x18\x01 \x01(\x0b\x32\x16.carlien.lien.v1.Title\"\x1e\n\x0fGetTitleRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\"9\n\x10GetTitleResponse\x12%\n\x05title\x18\x01 \x01(\x0b\x32\x16.carlien.lien.v1.Title\"\xa5\x01\n\x14TransferTitleRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12\'\n\x06holder\x18\x02 \x01(\x0b\x32\x17.carlien.lien.v1.Debtor\x12\x15\n\rholder_msp_id\x18\x03 \x01(\t\x12\'\n\x1fregistration_certificate_number\x18\x04 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\">\n\x15TransferTitleResponse\x12%\n\x05title\x18\x01 \x01(\x0b\x32\x16.carlien.lien.v1.Title\"%\n\x16GetTitleHistoryRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\"N\n\x17GetTitleHistoryResponse\x12\x33\n\x07\x65ntries\x18\x01 \x03(\x0b\x32\".carlien.lien.v1.TitleHistoryEntry\"z\n\x11TitleHistoryEntry\x12\x0e\n\x06\x63hange\x18\x01 \x01(\t\x12%\n\x05title\x18\x02 \x01(\x0b\x32\x16.carlien.lien.v1.Title\x12.\n\nchanged_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xfc\x02\n\x0cTitleService\x12U\n\nIssueTitle\x12\".carlien.lien.v1.IssueTitleRequest\x1a#.carlien.lien.v1.IssueTitleResponse\x12^\n\rTransferTitle\x12%.carlien.lien.v1.TransferTitleRequest\x1a&.carlien.lien.v1.TransferTitleResponse\x12\x64\n\x0fGetTitleHistory\x12\'.carlien.lien.v1.GetTitleHistoryRequest\x1a(.carlien.lien.v1.GetTitleHistoryResponse\x12O\n\x08GetTitle\x12 .carlien.lien.v1.GetTitleRequest\x1a!.carlien.lien.v1.GetTitleResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'carlien.lien.v1.title_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ISSUETITLEREQUEST']._serialized_start=114
-  _globals['_ISSUETITLEREQUEST']._serialized_end=253
-  _globals['_ISSUETITLERESPONSE']._serialized_start=255
-  _globals['_ISSUETITLERESPONSE']._serialized_end=314
-  _globals['_GETTITLEREQUEST']._serialized_start=316
-  _globals['_GETTITLEREQUEST']._serialized_end=346
-  _globals['_GETTITLERESPONSE']._serialized_start=348
-  _globals['_GETTITLERESPONSE']._serialized_end=405
-  _globals['_TITLESERVICE']._serialized_start=408
-  _globals['_TITLESERVICE']._serialized_end=590
+  _globals['_ISSUETITLEREQUEST']._serialized_start=147
+  _globals['_ISSUETITLEREQUEST']._serialized_end=286
+  _globals['_ISSUETITLERESPONSE']._serialized_start=288
+  _globals['_ISSUETITLERESPONSE']._serialized_end=347
+  _globals['_GETTITLEREQUEST']._serialized_start=349
+  _globals['_GETTITLEREQUEST']._serialized_end=379
+  _globals['_GETTITLERESPONSE']._serialized_start=381
+  _globals['_GETTITLERESPONSE']._serialized_end=438
+  _globals['_TRANSFERTITLEREQUEST']._serialized_start=441
+  _globals['_TRANSFERTITLEREQUEST']._serialized_end=606
+  _globals['_TRANSFERTITLERESPONSE']._serialized_start=608
+  _globals['_TRANSFERTITLERESPONSE']._serialized_end=670
+  _globals['_GETTITLEHISTORYREQUEST']._serialized_start=672
+  _globals['_GETTITLEHISTORYREQUEST']._serialized_end=709
+  _globals['_GETTITLEHISTORYRESPONSE']._serialized_start=711
+  _globals['_GETTITLEHISTORYRESPONSE']._serialized_end=789
+  _globals['_TITLEHISTORYENTRY']._serialized_start=791
+  _globals['_TITLEHISTORYENTRY']._serialized_end=913
+  _globals['_TITLESERVICE']._serialized_start=916
+  _globals['_TITLESERVICE']._serialized_end=1296
 # @@protoc_insertion_point(module_scope)

@@ -5,8 +5,11 @@ isort:skip_file
 
 from carlien.lien.v1 import lien_pb2 as _lien_pb2
 from carlien.lien.v1 import title_pb2 as _title_pb2
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -123,3 +126,147 @@ class GetTitleResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetTitleResponse: _TypeAlias = GetTitleResponse  # noqa: Y015
+
+@_typing.final
+class TransferTitleRequest(_message.Message):
+    """Request of TransferTitle."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIN_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    HOLDER_MSP_ID_FIELD_NUMBER: _builtins.int
+    REGISTRATION_CERTIFICATE_NUMBER_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    vin: _builtins.str
+    """The car."""
+    holder_msp_id: _builtins.str
+    """MSP identifier of the organisation that keeps the title for the new holder."""
+    registration_certificate_number: _builtins.str
+    """Number of the new paper registration certificate (登记证书)."""
+    idempotency_key: _builtins.str
+    """A repeat with this key returns the first answer."""
+    @_builtins.property
+    def holder(self) -> _lien_pb2.Debtor:
+        """The new holder; only a keyed hash goes on the ledger."""
+
+    def __init__(
+        self,
+        *,
+        vin: _builtins.str = ...,
+        holder: _lien_pb2.Debtor | None = ...,
+        holder_msp_id: _builtins.str = ...,
+        registration_certificate_number: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "holder_msp_id", b"holder_msp_id", "idempotency_key", b"idempotency_key", "registration_certificate_number", b"registration_certificate_number", "vin", b"vin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransferTitleRequest: _TypeAlias = TransferTitleRequest  # noqa: Y015
+
+@_typing.final
+class TransferTitleResponse(_message.Message):
+    """Response of TransferTitle."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TITLE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def title(self) -> _title_pb2.Title:
+        """The title, transferred."""
+
+    def __init__(
+        self,
+        *,
+        title: _title_pb2.Title | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["title", b"title"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransferTitleResponse: _TypeAlias = TransferTitleResponse  # noqa: Y015
+
+@_typing.final
+class GetTitleHistoryRequest(_message.Message):
+    """Request of GetTitleHistory."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIN_FIELD_NUMBER: _builtins.int
+    vin: _builtins.str
+    """The car."""
+    def __init__(
+        self,
+        *,
+        vin: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["vin", b"vin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTitleHistoryRequest: _TypeAlias = GetTitleHistoryRequest  # noqa: Y015
+
+@_typing.final
+class GetTitleHistoryResponse(_message.Message):
+    """Response of GetTitleHistory."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___TitleHistoryEntry]:
+        """Oldest first."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___TitleHistoryEntry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTitleHistoryResponse: _TypeAlias = GetTitleHistoryResponse  # noqa: Y015
+
+@_typing.final
+class TitleHistoryEntry(_message.Message):
+    """One version of a title."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGE_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    CHANGED_AT_FIELD_NUMBER: _builtins.int
+    change: _builtins.str
+    """What happened: title.issued, title.transferred."""
+    @_builtins.property
+    def title(self) -> _title_pb2.Title:
+        """The title after the change."""
+
+    @_builtins.property
+    def changed_at(self) -> _timestamp_pb2.Timestamp:
+        """Its time as the ledger recorded it."""
+
+    def __init__(
+        self,
+        *,
+        change: _builtins.str = ...,
+        title: _title_pb2.Title | None = ...,
+        changed_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["changed_at", b"changed_at", "title", b"title"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["change", b"change", "changed_at", b"changed_at", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TitleHistoryEntry: _TypeAlias = TitleHistoryEntry  # noqa: Y015

@@ -40,6 +40,16 @@ class TitleServiceStub:
                 request_serializer=carlien_dot_lien_dot_v1_dot_title__service__pb2.IssueTitleRequest.SerializeToString,
                 response_deserializer=carlien_dot_lien_dot_v1_dot_title__service__pb2.IssueTitleResponse.FromString,
                 _registered_method=True)
+        self.TransferTitle = channel.unary_unary(
+                '/carlien.lien.v1.TitleService/TransferTitle',
+                request_serializer=carlien_dot_lien_dot_v1_dot_title__service__pb2.TransferTitleRequest.SerializeToString,
+                response_deserializer=carlien_dot_lien_dot_v1_dot_title__service__pb2.TransferTitleResponse.FromString,
+                _registered_method=True)
+        self.GetTitleHistory = channel.unary_unary(
+                '/carlien.lien.v1.TitleService/GetTitleHistory',
+                request_serializer=carlien_dot_lien_dot_v1_dot_title__service__pb2.GetTitleHistoryRequest.SerializeToString,
+                response_deserializer=carlien_dot_lien_dot_v1_dot_title__service__pb2.GetTitleHistoryResponse.FromString,
+                _registered_method=True)
         self.GetTitle = channel.unary_unary(
                 '/carlien.lien.v1.TitleService/GetTitle',
                 request_serializer=carlien_dot_lien_dot_v1_dot_title__service__pb2.GetTitleRequest.SerializeToString,
@@ -53,6 +63,20 @@ class TitleServiceServicer:
 
     def IssueTitle(self, request, context):
         """Issues the title of a car; only a registrar may, once per VIN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TransferTitle(self, request, context):
+        """Transfers the title of a car; only a registrar may, with the consents that the law asks for.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTitleHistory(self, request, context):
+        """Returns every version of a car's title in ledger order.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,6 +96,16 @@ def add_TitleServiceServicer_to_server(servicer, server):
                     servicer.IssueTitle,
                     request_deserializer=carlien_dot_lien_dot_v1_dot_title__service__pb2.IssueTitleRequest.FromString,
                     response_serializer=carlien_dot_lien_dot_v1_dot_title__service__pb2.IssueTitleResponse.SerializeToString,
+            ),
+            'TransferTitle': grpc.unary_unary_rpc_method_handler(
+                    servicer.TransferTitle,
+                    request_deserializer=carlien_dot_lien_dot_v1_dot_title__service__pb2.TransferTitleRequest.FromString,
+                    response_serializer=carlien_dot_lien_dot_v1_dot_title__service__pb2.TransferTitleResponse.SerializeToString,
+            ),
+            'GetTitleHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTitleHistory,
+                    request_deserializer=carlien_dot_lien_dot_v1_dot_title__service__pb2.GetTitleHistoryRequest.FromString,
+                    response_serializer=carlien_dot_lien_dot_v1_dot_title__service__pb2.GetTitleHistoryResponse.SerializeToString,
             ),
             'GetTitle': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTitle,
@@ -107,6 +141,60 @@ class TitleService:
             '/carlien.lien.v1.TitleService/IssueTitle',
             carlien_dot_lien_dot_v1_dot_title__service__pb2.IssueTitleRequest.SerializeToString,
             carlien_dot_lien_dot_v1_dot_title__service__pb2.IssueTitleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TransferTitle(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carlien.lien.v1.TitleService/TransferTitle',
+            carlien_dot_lien_dot_v1_dot_title__service__pb2.TransferTitleRequest.SerializeToString,
+            carlien_dot_lien_dot_v1_dot_title__service__pb2.TransferTitleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTitleHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carlien.lien.v1.TitleService/GetTitleHistory',
+            carlien_dot_lien_dot_v1_dot_title__service__pb2.GetTitleHistoryRequest.SerializeToString,
+            carlien_dot_lien_dot_v1_dot_title__service__pb2.GetTitleHistoryResponse.FromString,
             options,
             channel_credentials,
             insecure,

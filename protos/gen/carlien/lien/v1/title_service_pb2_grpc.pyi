@@ -35,6 +35,10 @@ class TitleServiceStub:
     def __new__(cls, channel: _aio.Channel) -> TitleServiceAsyncStub: ...
     IssueTitle: _grpc.UnaryUnaryMultiCallable[_title_service_pb2.IssueTitleRequest, _title_service_pb2.IssueTitleResponse]
     """Issues the title of a car; only a registrar may, once per VIN."""
+    TransferTitle: _grpc.UnaryUnaryMultiCallable[_title_service_pb2.TransferTitleRequest, _title_service_pb2.TransferTitleResponse]
+    """Transfers the title of a car; only a registrar may, with the consents that the law asks for."""
+    GetTitleHistory: _grpc.UnaryUnaryMultiCallable[_title_service_pb2.GetTitleHistoryRequest, _title_service_pb2.GetTitleHistoryResponse]
+    """Returns every version of a car's title in ledger order."""
     GetTitle: _grpc.UnaryUnaryMultiCallable[_title_service_pb2.GetTitleRequest, _title_service_pb2.GetTitleResponse]
     """Returns the title of a car."""
 
@@ -45,6 +49,10 @@ class TitleServiceAsyncStub(TitleServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     IssueTitle: _aio.UnaryUnaryMultiCallable[_title_service_pb2.IssueTitleRequest, _title_service_pb2.IssueTitleResponse]  # type: ignore[assignment]
     """Issues the title of a car; only a registrar may, once per VIN."""
+    TransferTitle: _aio.UnaryUnaryMultiCallable[_title_service_pb2.TransferTitleRequest, _title_service_pb2.TransferTitleResponse]  # type: ignore[assignment]
+    """Transfers the title of a car; only a registrar may, with the consents that the law asks for."""
+    GetTitleHistory: _aio.UnaryUnaryMultiCallable[_title_service_pb2.GetTitleHistoryRequest, _title_service_pb2.GetTitleHistoryResponse]  # type: ignore[assignment]
+    """Returns every version of a car's title in ledger order."""
     GetTitle: _aio.UnaryUnaryMultiCallable[_title_service_pb2.GetTitleRequest, _title_service_pb2.GetTitleResponse]  # type: ignore[assignment]
     """Returns the title of a car."""
 
@@ -58,6 +66,22 @@ class TitleServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_title_service_pb2.IssueTitleResponse, _abc.Awaitable[_title_service_pb2.IssueTitleResponse]]:
         """Issues the title of a car; only a registrar may, once per VIN."""
+
+    @_abc_1.abstractmethod
+    def TransferTitle(
+        self,
+        request: _title_service_pb2.TransferTitleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_title_service_pb2.TransferTitleResponse, _abc.Awaitable[_title_service_pb2.TransferTitleResponse]]:
+        """Transfers the title of a car; only a registrar may, with the consents that the law asks for."""
+
+    @_abc_1.abstractmethod
+    def GetTitleHistory(
+        self,
+        request: _title_service_pb2.GetTitleHistoryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_title_service_pb2.GetTitleHistoryResponse, _abc.Awaitable[_title_service_pb2.GetTitleHistoryResponse]]:
+        """Returns every version of a car's title in ledger order."""
 
     @_abc_1.abstractmethod
     def GetTitle(

@@ -112,7 +112,7 @@ class FabricLedger:
         while True:
             try:
                 prepared = await attempt()  # type: ignore[misc]
-                return Endorsed(prepared.transaction_id, prepared.envelope)
+                return Endorsed(prepared.transaction_id, prepared.envelope, prepared.result)
             except EndorseError as error:
                 if not (error.lacks_endorsers or error.is_unavailable or error.is_busy) or time.monotonic() + delay > deadline:
                     if error.retry is RetryAction.NEW_TRANSACTION and not (error.is_unavailable or error.is_busy):

@@ -1,27 +1,27 @@
 """The chaincode `mortgage-asset`: its calls, its errors, its events (see chaincode/README.md)."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final
 
 from carlien_common.domain.errors import DomainError, ErrorKind, FieldViolation, conflict, unavailable
 from carlien_lien_registry.adapters.fabric import BlockTransaction
 from carlien_lien_registry.adapters.fabric_ledger import FabricLedger
 from carlien_lien_registry.adapters.records import (
-    amount_text,
-    date_text,
-    instant_text,
+    RECORD_KINDS,
     lien_from_record,
+    record_from_json,
     required_instant,
     title_from_record,
 )
 from carlien_lien_registry.domain.changes import Change
-from carlien_lien_registry.domain.liens import LienClass, Position
-from carlien_lien_registry.domain.registration import NewLien
-from carlien_lien_registry.service.ports import Endorsed, LedgerCall, OutcomeUnknown
+from carlien_lien_registry.domain.liens import Position
+from carlien_lien_registry.domain.operations import ConsentOperation
+from carlien_lien_registry.service.ports import Endorsed, OutcomeUnknown
 
 EVENT: Final = "carlien.lien.v1"
-# What the domain knows of today; other records are on the ledger for whoever asks the chaincode.
-_FOLLOWED: Final = ("lien", "title")
+# Policies and anchors are on the ledger for whoever asks the chaincode.
+_FOLLOWED: Final = ("lien", "title", *RECORD_KINDS)
 
 
 class UnreadableEvent(Exception):
@@ -36,20 +36,7 @@ class UnreadableEvent(Exception):
 
 
 class MortgageAsset:
-    """Contract of the use cases, and what ledger and read model need to know of the chaincode."""
-
-    def issue_title(self, vin: str, holder_hash: str, registration_certificate_number: str) -> LedgerCall:
-        """IssueTitle, by the registrar."""
-        fields = {"vin": vin, "holder_hash": holder_hash, "registration_certificate_number": registration_certificate_number}
-        return _call("IssueTitle", fields, as_registrar=True)
-
-    def register_lien(self, lien: NewLien) -> LedgerCall:
-        """RegisterLien, public part only."""
-        return _call("RegisterLien", registration_fields(lien))
-
-    def discharge_lien(self, registration_number: str, reason: str) -> LedgerCall:
-        """DischargeLien."""
-        return _call("DischargeLien", {"registration_number": registration_number, "reason": reason})
+    """What ledger and read model need to know of the chaincode."""
 
     @staticmethod
     def error(text: str) -> DomainError:
@@ -117,28 +104,6 @@ class MortgageAssetDetails:
             raise conflict("LEDGER_REJECTED", f"The ledger found the transaction invalid: {outcome.validation}.")
 
 
-def registration_fields(lien: NewLien) -> dict[str, Any]:
-    """The argument of RegisterLien, optional values left out."""
-    fields: dict[str, Any] = {
-        "vin": lien.vin,
-        "lien_class": lien.lien_class.value,
-        "secured_amount": amount_text(lien.secured_amount),
-        "currency": lien.secured_amount.currency,
-        "details_hash": lien.details.hash(),
-        "debtor_hash": lien.debtor_hash,
-        "require_first_rank": lien.require_first_rank,
-        "delivery_date": date_text(lien.delivery_date),
-        "expires_at": instant_text(lien.expires_at),
-        # The repair or storage contract is what a possessory lien rests on.
-        "evidence_hash": lien.details.contract_hash if lien.lien_class is LienClass.POSSESSORY else "",
-    }
-    return {key: value for key, value in fields.items() if value not in ("", False)}
-
-
-def _call(function: str, fields: dict[str, Any], *, as_registrar: bool = False) -> LedgerCall:
-    return LedgerCall(function, (json.dumps(fields, sort_keys=True, separators=(",", ":")),), as_registrar)
-
-
 def _change(told: dict[str, Any], position: Position, tx_id: str, occurred_at: Any) -> Change:
     lien, title = told.get("lien"), told.get("title")
     return Change(
@@ -149,4 +114,23 @@ def _change(told: dict[str, Any], position: Position, tx_id: str, occurred_at: A
         occurred_at,
         lien=lien_from_record(lien, position) if lien else None,
         title=title_from_record(title, tx_id, position.block_number) if title else None,
+        record=next((record_from_json(kind, told[kind]) for kind in RECORD_KINDS if told.get(kind)), None),
     )
+
+
+class MortgageAssetQueries:
+    """LedgerQueries of the use cases."""
+
+    def __init__(self, ledger: FabricLedger) -> None:
+        """Take the ledger."""
+        self._ledger = ledger
+
+    async def proposal_hash(self, operation: ConsentOperation, arguments: Mapping[str, str]) -> str:
+        """GetProposal: the chaincode's own hash of a proposed change."""
+        argument = json.dumps({"operation": operation.value, **arguments})
+        return str(json.loads(await self._ledger.evaluate("GetProposal", argument))["proposal_hash"])
+
+    async def own_details(self, registration_number: str) -> bytes:
+        """GetDetails: the private details of an own registration."""
+        argument = json.dumps({"registration_number": registration_number})
+        return str(json.loads(await self._ledger.evaluate("GetDetails", argument))["details"]).encode()

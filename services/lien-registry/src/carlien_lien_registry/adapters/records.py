@@ -1,12 +1,35 @@
 """The chaincode's records (JSON, see chaincode/README.md) to domain records and back."""
 
 import datetime as dt
+import enum
 from collections.abc import Mapping
+from dataclasses import fields
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from carlien_common.domain.money import Money
 from carlien_lien_registry.domain.liens import Lien, LienClass, Position, Title
+from carlien_lien_registry.domain.operations import (
+    Consent,
+    ConsentOperation,
+    ConsentState,
+    CourtOrder,
+    CourtOrderEffect,
+    Dispute,
+    DisputeKind,
+    DisputeState,
+    Record,
+    Reservation,
+    ReservationState,
+)
+
+# Kind of a record -> its class; the chaincode's events use these names.
+RECORD_KINDS: Final[dict[str, type[Record]]] = {
+    "reservation": Reservation,
+    "consent": Consent,
+    "dispute": Dispute,
+    "court_order": CourtOrder,
+}
 
 
 def instant(text: str) -> dt.datetime | None:
@@ -136,3 +159,88 @@ def title_to_record(title: Title) -> dict[str, Any]:
         "registration_certificate_number": title.registration_certificate_number,
         "issued_at": instant_text(title.issued_at),
     }
+
+
+def record_from_json(kind: str, record: Mapping[str, Any]) -> Record:
+    """A reservation's, consent's, dispute's or court order's record."""
+    match kind:
+        case "reservation":
+            return Reservation(
+                reservation_id=record["reservation_id"],
+                vin=record["vin"],
+                msp_id=record["msp_id"],
+                state=ReservationState(record["state"]),
+                reserved_at=required_instant(record["reserved_at"]),
+                expires_at=required_instant(record["expires_at"]),
+                tx_id=record["tx_id"],
+            )
+        case "consent":
+            return Consent(
+                vin=record["vin"],
+                operation=ConsentOperation(record["operation"]),
+                proposal_hash=record["proposal_hash"],
+                msp_id=record["msp_id"],
+                state=ConsentState(record["state"]),
+                given_at=required_instant(record["given_at"]),
+                expires_at=instant(record["expires_at"]),
+                tx_id=record["tx_id"],
+            )
+        case "dispute":
+            return Dispute(
+                dispute_id=record["dispute_id"],
+                vin=record["vin"],
+                registration_number=record["registration_number"],
+                kind=DisputeKind(record["kind"]),
+                statement_hash=record["statement_hash"],
+                state=DisputeState(record["state"]),
+                opened_by_msp_id=record["opened_by_msp_id"],
+                opened_at=required_instant(record["opened_at"]),
+                tx_id=record["tx_id"],
+                resolution_hash=record["resolution_hash"],
+                resolved_by_msp_id=record["resolved_by_msp_id"],
+                resolved_at=instant(record["resolved_at"]),
+            )
+        case "court_order":
+            return CourtOrder(
+                court_order_id=record["court_order_id"],
+                vin=record["vin"],
+                registration_number=record["registration_number"],
+                effect=CourtOrderEffect(record["effect"]),
+                court_name=record["court_name"],
+                court_registry=record["court_registry"],
+                file_number=record["file_number"],
+                order_date=required_date(record["order_date"]),
+                order_hash=record["order_hash"],
+                registrar_msp_id=record["registrar_msp_id"],
+                registered_at=required_instant(record["registered_at"]),
+                tx_id=record["tx_id"],
+            )
+    raise ValueError(f"no record kind {kind}")
+
+
+def record_to_json(record: Record) -> dict[str, str]:
+    """The record of a reservation, consent, dispute or court order: every value as the chaincode writes it."""
+    return {field.name: _text(getattr(record, field.name)) for field in fields(record)}
+
+
+def kind_of(record: Record) -> str:
+    """Its kind, as in RECORD_KINDS."""
+    return next(kind for kind, cls in RECORD_KINDS.items() if isinstance(record, cls))
+
+
+def required_date(text: str) -> dt.date:
+    """YYYY-MM-DD to a date; ValueError where empty."""
+    return dt.date.fromisoformat(text)
+
+
+def _text(value: object) -> str:
+    match value:
+        case enum.Enum():
+            return str(value.value)
+        case dt.datetime():
+            return instant_text(value)
+        case dt.date():
+            return date_text(value)
+        case None:
+            return ""
+    return str(value)

@@ -4,6 +4,7 @@ import datetime as dt
 from dataclasses import dataclass
 
 from carlien_lien_registry.domain.liens import Lien, Position, Title
+from carlien_lien_registry.domain.operations import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class Change:
     changed_at: dt.datetime
     lien: Lien | None = None
     title: Title | None = None
+    record: Record | None = None
 
     @property
     def event_id(self) -> str:

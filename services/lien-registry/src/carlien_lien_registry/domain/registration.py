@@ -49,6 +49,15 @@ class PrivateDetails:
 
 
 @dataclass(frozen=True, slots=True)
+class External:
+    """Its registration in an official registry (PSB_VEHICLE, ZHONGDENG, OTHER), where it has one."""
+
+    external_registry: str = ""
+    external_certificate_number: str = ""
+    external_status: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class NewLien:
     """A validated registration."""
 
@@ -60,6 +69,11 @@ class NewLien:
     require_first_rank: bool
     delivery_date: dt.date | None
     expires_at: dt.datetime | None
+    reservation_id: str = ""
+    evidence_hash: str = ""
+    claim_id: str = ""
+    transfer_restriction_registered: bool = False
+    external: External = External()
 
 
 def new_salt() -> str:
@@ -67,10 +81,10 @@ def new_salt() -> str:
     return secrets.token_hex(32)
 
 
-def check_contract_hash(value: str, fields: ViolationCollector) -> None:
-    """INVALID CONTRACT_HASH unless 64 lower-case hexadecimal digits."""
+def check_hash(value: str, field: str, fields: ViolationCollector) -> None:
+    """INVALID <FIELD> unless 64 lower-case hexadecimal digits."""
     if not _HASH.fullmatch(value):
-        fields.add("contract_hash", "CONTRACT_HASH", "A contract hash is a SHA-256 in 64 lower-case hexadecimal digits.")
+        fields.add(field, field.rsplit(".", 1)[-1].upper(), "This must be a SHA-256 in 64 lower-case hexadecimal digits.")
 
 
 def check_amount(amount: Money, field: str) -> Money:

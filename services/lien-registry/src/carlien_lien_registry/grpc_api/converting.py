@@ -7,28 +7,30 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from carlien.lien.v1 import certificate_pb2, lien_pb2, lien_service_pb2, search_service_pb2
-from carlien_common.domain.errors import collect_violations, invalid
+from carlien_common.domain.errors import ViolationCollector, collect_violations, invalid
 from carlien_common.domain.vin import parse_vin
 from carlien_common.grpc.context import current_caller
 from carlien_common.wire import date_from_proto, instant_from_proto, money_from_proto
 from carlien_lien_registry.domain.certificate import MatchType
 from carlien_lien_registry.domain.debtors import Debtor, DebtorHasher, parse_debtor
 from carlien_lien_registry.domain.registration import (
+    External,
     NewLien,
     PrivateDetails,
     check_amount,
-    check_contract_hash,
     check_delivery,
     check_expiry,
+    check_hash,
     check_key,
     new_salt,
 )
 from carlien_lien_registry.service.registry import Asked
 from carlien_lien_registry.service.searching import SearchRequest
-from carlien_lien_registry.wire import CLASS_FROM_PROTO
+from carlien_lien_registry.wire import CLASS_FROM_PROTO, REGISTRY_FROM_PROTO
 
 _NUMBER_LENGTH: Final = 64
 _SERIAL_LENGTH: Final = range(1, 65)
+_TEXT_LENGTH: Final = 128
 _MAX_AMOUNT_NAME: Final = "secured_amount"
 
 
@@ -55,8 +57,8 @@ def registration_number_of(text: str, field: str = "registration_number") -> str
     return text
 
 
-def new_lien(request: lien_service_pb2.RegisterLienRequest, hasher: DebtorHasher, now: dt.datetime) -> NewLien:
-    """Convert a registration; INVALID names every bad field."""
+def new_lien(request: lien_service_pb2.RegisterLienRequest, hasher: DebtorHasher, now: dt.datetime, *, in_batch: bool = False) -> NewLien:
+    """Convert a registration; INVALID names every bad field. Those of a batch have the batch's key."""
     fields = collect_violations()
     delivery_date: dt.date | None = None
     expires_at: dt.datetime | None = None
@@ -74,11 +76,19 @@ def new_lien(request: lien_service_pb2.RegisterLienRequest, hasher: DebtorHasher
         delivery_date = date_from_proto(request.delivery_date, "delivery_date") if request.HasField("delivery_date") else None
     with fields:
         expires_at = optional_instant(request, "expires_at")
-    check_contract_hash(request.contract_hash, fields)
+    check_hash(request.contract_hash, "contract_hash", fields)
     if lien_class is not None:
         check_delivery(lien_class, delivery_date, now.date(), fields)
     check_expiry(expires_at, now, fields)
-    check_key(request.idempotency_key, fields)
+    external = external_of(request, fields)
+    check_optional_text(request.reservation_id, "reservation_id", fields)
+    check_optional_text(request.claim_id, "claim_id", fields)
+    if request.evidence_hash:
+        check_hash(request.evidence_hash, "evidence_hash", fields)
+    if not in_batch:
+        check_key(request.idempotency_key, fields)
+    elif request.idempotency_key:
+        fields.add("idempotency_key", "IDEMPOTENCY_KEY_NOT_ALLOWED", "The batch has a key, its registrations have none.")
     fields.check()
     assert lien_class is not None  # noqa: S101 - fields.check() has seen to it
     return NewLien(
@@ -90,7 +100,40 @@ def new_lien(request: lien_service_pb2.RegisterLienRequest, hasher: DebtorHasher
         require_first_rank=request.require_first_rank,
         delivery_date=delivery_date,
         expires_at=expires_at,
+        reservation_id=request.reservation_id,
+        evidence_hash=request.evidence_hash,
+        claim_id=request.claim_id,
+        transfer_restriction_registered=request.transfer_restriction_registered,
+        external=external,
     )
+
+
+def external_of(
+    message: lien_service_pb2.RegisterLienRequest | lien_service_pb2.ExternalRegistration, fields: ViolationCollector
+) -> External:
+    """Convert a registration in an official registry."""
+    registry = REGISTRY_FROM_PROTO.get(message.external_registry)
+    if registry is None:
+        fields.add("external_registry", "EXTERNAL_REGISTRY", "There is no such registry.")
+    elif not registry and (message.external_certificate_number or message.external_status):
+        fields.add("external_registry", "EXTERNAL_REGISTRY", "Say which registry the number and state are of.")
+    check_optional_text(message.external_certificate_number, "external_certificate_number", fields)
+    check_optional_text(message.external_status, "external_status", fields)
+    return External(registry or "", message.external_certificate_number, message.external_status)
+
+
+def check_optional_text(text: str, field: str, fields: ViolationCollector) -> None:
+    """INVALID <FIELD> unless empty or at most 128 printable characters."""
+    if len(text) > _TEXT_LENGTH or not text.isprintable():
+        fields.add(field, field.rsplit(".", 1)[-1].upper(), f"At most {_TEXT_LENGTH} printable characters.")
+
+
+def check_text(text: str, field: str, fields: ViolationCollector) -> None:
+    """INVALID <FIELD> unless 1 to 128 printable characters."""
+    if not text.strip():
+        fields.add(field, "FIELD_MISSING", f"{field} is required.")
+    else:
+        check_optional_text(text, field, fields)
 
 
 def search_request(request: search_service_pb2.SearchLiensRequest, now: dt.datetime) -> SearchRequest:

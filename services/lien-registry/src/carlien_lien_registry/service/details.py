@@ -5,7 +5,6 @@ is found by its row and sent again until the ledger has it, and then the row goe
 """
 
 import asyncio
-import contextlib
 import datetime as dt
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ class DueDetails:
     """Details whose registration is committed."""
 
     write_id: int
+    details_hash: str
     registration_number: str
     details: bytes = field(repr=False)
     tries: int = 0
@@ -36,11 +36,11 @@ class DetailsStore(Protocol):
         """Return details of committed registrations that are to be sent (again) now."""
         ...
 
-    async def done(self, write_id: int) -> None:
+    async def done(self, one: DueDetails) -> None:
         """Forget them: the ledger has them."""
         ...
 
-    async def later(self, write_id: int, delay: dt.timedelta) -> None:
+    async def later(self, one: DueDetails, delay: dt.timedelta) -> None:
         """Try again after the delay."""
         ...
 
@@ -90,8 +90,7 @@ class DetailsKeeper:
                 await self._ledger.commit(await self._ledger.store_details(one.registration_number, one.details))
         except (DomainError, OutcomeUnknown):
             delay = min(_MAX_DELAY, dt.timedelta(seconds=2**one.tries)) if one.tries < 16 else _MAX_DELAY
-            await self._store.later(one.write_id, delay)
+            await self._store.later(one, delay)
             return False
-        with contextlib.suppress(LookupError):
-            await self._store.done(one.write_id)
+        await self._store.done(one)
         return True

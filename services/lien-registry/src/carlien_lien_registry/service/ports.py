@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from carlien_common.domain.errors import DomainError
 from carlien_lien_registry.domain.changes import Change
-from carlien_lien_registry.domain.liens import Lien
+from carlien_lien_registry.domain.liens import Lien, LienStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,7 @@ class Endorsed:
 
     tx_id: str
     envelope: bytes = field(repr=False)
+    result: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class Outcome:
     block_number: int
     tx_index: int | None = None
     changes: tuple[Change, ...] = ()
+    result: bytes = field(default=b"", repr=False)
+    context: str = "{}"
 
     @property
     def valid(self) -> bool:
@@ -86,14 +89,18 @@ class WriteState(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class WriteRequest:
-    """A change somebody asked for. (org, rpc, key) names it; `fingerprint` is the SHA-256 of what was asked."""
+    """A change somebody asked for. (org, rpc, key) names it; `fingerprint` is the SHA-256 of what was asked.
+
+    `details` are private and follow after the commit; `context` (JSON) is kept for the answer to a repeat.
+    """
 
     org: str
     rpc: str
     key: str
     fingerprint: bytes
     call: LedgerCall
-    details: bytes | None = field(default=None, repr=False)
+    details: tuple[bytes, ...] = field(default=(), repr=False)
+    context: str = "{}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +118,7 @@ class Write:
     endorsed: Endorsed
     block_number: int | None = None
     error: DomainError | None = None
+    context: str = "{}"
 
 
 class WriteStore(Protocol):
@@ -212,3 +220,16 @@ class Found:
 
     liens: tuple[Lien, ...]
     as_of_block: int
+
+
+@dataclass(frozen=True, slots=True)
+class LienList:
+    """Which registrations to list: those of one secured party after a number, filtered, judged as of a time."""
+
+    secured_party_msp_id: str
+    as_of: dt.datetime
+    limit: int
+    after: str = ""
+    vin: str = ""
+    status: LienStatus | None = None
+    expires_before: dt.datetime | None = None

@@ -80,11 +80,11 @@ class Registry:
     async def register_lien(self, asked: Asked, lien: NewLien) -> Lien:
         """Register a lien; its private details follow in a second transaction."""
         call = self._contract.register_lien(lien)
-        return _lien(await self._write(asked, call, lien.details.serialised()))
+        return lien_of_change(await self._write(asked, call, (lien.details.serialised(),)))
 
     async def discharge_lien(self, asked: Asked, registration_number: str, reason: str) -> Lien:
         """End a lien of the own organisation."""
-        return _lien(await self._write(asked, self._contract.discharge_lien(registration_number, reason)))
+        return lien_of_change(await self._write(asked, self._contract.discharge_lien(registration_number, reason)))
 
     async def lien(self, registration_number: str) -> Lien:
         """Return a registration, NOT_FOUND LIEN_UNKNOWN."""
@@ -107,12 +107,13 @@ class Registry:
             raise not_found("TITLE_UNKNOWN", "There is no title for this VIN.")
         return title
 
-    async def _write(self, asked: Asked, call: LedgerCall, details: bytes | None = None) -> Change:
+    async def _write(self, asked: Asked, call: LedgerCall, details: tuple[bytes, ...] = ()) -> Change:
         request = WriteRequest(asked.org, asked.rpc, asked.key, fingerprint(asked.payload), call, details)
         return (await self._writer.write(request)).changes[0]
 
 
-def _lien(change: Change) -> Lien:
+def lien_of_change(change: Change) -> Lien:
+    """The registration a change is of; TypeError where it is of something else."""
     if change.lien is None:
         raise TypeError("the ledger answered another change")
     return change.lien

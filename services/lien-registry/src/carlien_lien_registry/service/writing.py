@@ -219,7 +219,8 @@ class LedgerWriter:
         if not changes:
             raise unavailable("OUTCOME_PENDING", "The change is committed but not readable yet; repeat with the same key.")
         position = changes[0].position
-        return Outcome(write.endorsed.tx_id, "VALID", position.block_number, position.tx_index, changes)
+        tx_id, result = write.endorsed.tx_id, write.endorsed.result
+        return Outcome(tx_id, "VALID", position.block_number, position.tx_index, changes, result, write.context)
 
 
 def fingerprint(payload: bytes) -> bytes:

@@ -8,7 +8,16 @@ from typing import Final
 from carlien.lien.v1 import events_pb2
 from carlien_common import outbox
 from carlien_common.postgres import Connection, Pool
-from carlien_lien_registry.adapters.postgres.rows import LIEN_COLUMNS, TITLE_COLUMNS, lien_row, registered_at, title_row
+from carlien_lien_registry.adapters.postgres.rows import (
+    LIEN_COLUMNS,
+    RECORD_COLUMNS,
+    TITLE_COLUMNS,
+    lien_row,
+    record_row,
+    registered_at,
+    title_row,
+)
+from carlien_lien_registry.adapters.records import kind_of
 from carlien_lien_registry.domain.changes import Change
 from carlien_lien_registry.domain.liens import Position
 from carlien_lien_registry.service.ports import FollowedBlock, LedgerCheckpoint, LedgerForked
@@ -51,6 +60,7 @@ class PostgresProjection:
             changes = place_registrations(told, await _registered(conn, told))
             await _store_liens(conn, changes)
             await _store_titles(conn, changes)
+            await _store_records(conn, changes)
             await _mark_writes(conn, fresh)
             await self._emit(conn, (change for change in changes if change.position.block_number > row["events_block"]))
             last = fresh[-1]
@@ -66,7 +76,7 @@ class PostgresProjection:
         """Empty the read model, to be built again from block 0. Writes, certificates and what was emitted stay."""
         async with self._pool.acquire() as conn, conn.transaction():
             await conn.execute("SELECT 1 FROM ledger_checkpoint FOR UPDATE")
-            await conn.execute("TRUNCATE lien_versions, title_versions")
+            await conn.execute("TRUNCATE lien_versions, title_versions, record_versions")
             await conn.execute("UPDATE ledger_checkpoint SET block_number = -1, tx_count = 0, block_hash = '', applied_at = now()")
 
     async def _emit(self, conn: Connection, changes: Iterable[Change]) -> None:
@@ -152,6 +162,25 @@ async def _store_titles(conn: Connection, changes: Iterable[Change]) -> None:
             [block for _, block in older],
         )
     await conn.copy_records_to_table("title_versions", records=rows, columns=TITLE_COLUMNS)
+
+
+async def _store_records(conn: Connection, changes: Iterable[Change]) -> None:
+    by_key: dict[tuple[str, str], list[Change]] = {}
+    for change in changes:
+        if change.record is not None:
+            by_key.setdefault((kind_of(change.record), change.record.key), []).append(change)
+    if not by_key:
+        return
+    await conn.execute(
+        "UPDATE record_versions v SET superseded_block = u.block "
+        "FROM unnest($1::text[], $2::text[], $3::bigint[]) u (kind, record_key, block) "
+        "WHERE v.kind = u.kind AND v.record_key = u.record_key AND v.superseded_block IS NULL",
+        [kind for kind, _ in by_key],
+        [key for _, key in by_key],
+        [versions[0].position.block_number for versions in by_key.values()],
+    )
+    rows = [record_row(change, next_block) for versions in by_key.values() for change, next_block in _with_next(versions)]
+    await conn.copy_records_to_table("record_versions", records=rows, columns=RECORD_COLUMNS)
 
 
 def _with_next(versions: list[Change]) -> list[tuple[Change, int | None]]:

@@ -6,10 +6,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from carlien_common.postgres import Pool
-from carlien_lien_registry.adapters.postgres.rows import LIEN_COLUMNS, TITLE_COLUMNS, lien_change, lien_of, title_change, title_of
+from carlien_lien_registry.adapters.postgres.rows import (
+    LIEN_COLUMNS,
+    RECORD_COLUMNS,
+    TITLE_COLUMNS,
+    lien_change,
+    lien_of,
+    record_change,
+    title_change,
+    title_of,
+)
 from carlien_lien_registry.domain.changes import Change
 from carlien_lien_registry.domain.liens import Lien, Title
-from carlien_lien_registry.service.ports import Found, SearchSubject
+from carlien_lien_registry.domain.operations import Record
+from carlien_lien_registry.service.ports import Found, LienList, SearchSubject
 
 _LIEN: Final = ", ".join(LIEN_COLUMNS)
 _TITLE: Final = ", ".join(TITLE_COLUMNS)
@@ -37,6 +47,23 @@ _CONDITIONS: Final = {
     "debtor": "debtor_hash = ANY($1)",
     "registration_number": "registration_number = $1",
 }
+
+
+_RECORD: Final = ", ".join(RECORD_COLUMNS)
+_RECORDS_OF_TX: Final = f"SELECT {_RECORD} FROM record_versions WHERE tx_id = $1"  # noqa: S608 - constants
+_RECORDS_OF_CAR: Final = f"""
+    SELECT {_RECORD} FROM record_versions WHERE vin = $1 AND kind = $2 AND superseded_block IS NULL
+    ORDER BY block_number, tx_index, change_index LIMIT 1000"""  # noqa: S608 - constants
+_LIST: Final = f"""
+    SELECT {_LIEN} FROM lien_versions
+    WHERE superseded_block IS NULL AND secured_party_msp_id = $1 AND registration_number > $2
+      AND ($3 = '' OR vin = $3) AND ($4::timestamptz IS NULL OR expires_at < $4)
+      AND CASE $5
+          WHEN 'ACTIVE' THEN NOT discharged AND (expires_at IS NULL OR expires_at > $6)
+          WHEN 'EXPIRED' THEN NOT discharged AND expires_at <= $6
+          WHEN 'DISCHARGED' THEN discharged
+          ELSE true END
+    ORDER BY registration_number LIMIT $7"""  # noqa: S608 - constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +103,24 @@ class PostgresReader:
         row = await self._pool.fetchrow(query, vin)
         return title_of(row) if row else None
 
+    async def title_history(self, vin: str) -> Sequence[Change]:
+        """Return every version of a car's title in ledger order, empty where there is none."""
+        query = f"SELECT {_TITLE} FROM title_versions WHERE vin = $1 ORDER BY block_number, tx_index, change_index"  # noqa: S608
+        return [title_change(row) for row in await self._pool.fetch(query, vin)]
+
+    async def records(self, vin: str, kind: str) -> Sequence[Record]:
+        """Return a car's reservations, consents, disputes or court orders as they are now, in ledger order."""
+        changes = (record_change(row) for row in await self._pool.fetch(_RECORDS_OF_CAR, vin, kind))
+        return [change.record for change in changes if change.record is not None]
+
+    async def list_liens(self, query: LienList) -> Sequence[Lien]:
+        """Return one page of registrations in order of number."""
+        status = query.status.value if query.status else ""
+        rows = await self._pool.fetch(
+            _LIST, query.secured_party_msp_id, query.after, query.vin, query.expires_before, status, query.as_of, query.limit
+        )
+        return [lien_of(row) for row in rows]
+
     async def changes_of(self, tx_id: str) -> tuple[Change, ...]:
         """Return what a projected transaction changed, in order."""
         changes = [
@@ -86,6 +131,8 @@ class PostgresReader:
             # No transaction changes both.
             rows = await self._pool.fetch(f"SELECT {_TITLE} FROM title_versions WHERE tx_id = $1", tx_id)  # noqa: S608 - constants
             changes = [title_change(row) for row in rows]
+        # A change of a lien or title may have used a consent, too; an order may have ended a lien.
+        changes += [record_change(row) for row in await self._pool.fetch(_RECORDS_OF_TX, tx_id)]
         return tuple(sorted(changes, key=lambda change: change.position))
 
     async def search(self, subject: SearchSubject, as_of: dt.datetime | None) -> Found:

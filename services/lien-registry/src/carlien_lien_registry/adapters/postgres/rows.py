@@ -5,7 +5,15 @@ from typing import Final
 
 import asyncpg
 
-from carlien_lien_registry.adapters.records import lien_from_record, lien_to_record, title_from_record, title_to_record
+from carlien_lien_registry.adapters.records import (
+    kind_of,
+    lien_from_record,
+    lien_to_record,
+    record_from_json,
+    record_to_json,
+    title_from_record,
+    title_to_record,
+)
 from carlien_lien_registry.domain.changes import Change
 from carlien_lien_registry.domain.liens import Lien, Position, Title
 from carlien_lien_registry.domain.search_key import search_key
@@ -39,6 +47,20 @@ TITLE_COLUMNS: Final = (
     "change",
     "tx_id",
     "changed_at",
+    "record",
+)
+
+RECORD_COLUMNS: Final = (
+    "kind",
+    "record_key",
+    "block_number",
+    "tx_index",
+    "change_index",
+    "superseded_block",
+    "change",
+    "tx_id",
+    "changed_at",
+    "vin",
     "record",
 )
 
@@ -88,6 +110,34 @@ def title_row(change: Change, superseded_block: int | None) -> tuple[object, ...
         change.changed_at,
         json.dumps(title_to_record(title), separators=(",", ":")),
     )
+
+
+def record_row(change: Change, superseded_block: int | None) -> tuple[object, ...]:
+    """One row of record_versions, in the order of RECORD_COLUMNS; ValueError where the change is of a lien or title."""
+    record = change.record
+    if record is None:
+        raise ValueError("the change is of a lien or title")
+    at = change.position
+    return (
+        kind_of(record),
+        record.key,
+        at.block_number,
+        at.tx_index,
+        at.change_index,
+        superseded_block,
+        change.kind,
+        change.tx_id,
+        change.changed_at,
+        record.vin,
+        json.dumps(record_to_json(record), separators=(",", ":")),
+    )
+
+
+def record_change(row: asyncpg.Record) -> Change:
+    """The change in a row of record_versions."""
+    position = Position(row["block_number"], row["tx_index"], row["change_index"])
+    record = record_from_json(row["kind"], json.loads(row["record"]))
+    return Change(row["change"], row["vin"], position, row["tx_id"], row["changed_at"], record=record)
 
 
 def canonical(row: tuple[object, ...]) -> tuple[object, ...]:

@@ -13,7 +13,7 @@ from carlien_lien_registry.service.ports import Endorsed, LedgerCall, Write, Wri
 
 _COLUMNS: Final = (
     "write_id, org, rpc, idempotency_key, fingerprint, function, arguments, as_registrar, state, attempt, tx_id, envelope, "
-    "block_number, error"
+    "block_number, error, result, context"
 )
 
 
@@ -34,29 +34,32 @@ class PostgresWrites:
         """Store it PENDING; a FAILED one of that name starts anew, a live one of another process is returned instead."""
         query = f"""
             INSERT INTO ledger_writes
-                (org, rpc, idempotency_key, fingerprint, function, arguments, as_registrar, state, attempt, tx_id, envelope)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, 'PENDING', 1, $8, $9)
+                (org, rpc, idempotency_key, fingerprint, function, arguments, as_registrar, state, attempt, tx_id, envelope,
+                 result, context)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, 'PENDING', 1, $8, $9, $10, $11)
             ON CONFLICT (org, rpc, idempotency_key) DO UPDATE SET
                 state = 'PENDING', attempt = 1, tx_id = excluded.tx_id, envelope = excluded.envelope, error = NULL,
-                function = excluded.function, arguments = excluded.arguments, as_registrar = excluded.as_registrar, updated_at = now()
+                result = excluded.result, context = excluded.context, function = excluded.function,
+                arguments = excluded.arguments, as_registrar = excluded.as_registrar, updated_at = now()
             WHERE ledger_writes.state = 'FAILED' AND ledger_writes.fingerprint = excluded.fingerprint
             RETURNING {_COLUMNS}"""  # noqa: S608 - constants
         call = request.call
         arguments = (
             *(request.org, request.rpc, request.key, request.fingerprint),
             *(call.function, list(call.arguments), call.as_registrar, endorsed.tx_id, endorsed.envelope),
+            *(endorsed.result, request.context),
         )
-        if request.details is None:
+        if not request.details:
             row = await self._pool.fetchrow(query, *arguments)
         else:
             async with self._pool.acquire() as conn, conn.transaction():
                 row = await conn.fetchrow(query, *arguments)
                 if row is not None:
                     await conn.execute(
-                        "INSERT INTO private_details (write_id, details) VALUES ($1, $2) "
-                        "ON CONFLICT (write_id) DO UPDATE SET details = excluded.details",
+                        "INSERT INTO private_details (write_id, details, details_hash) "
+                        "SELECT $1, details, encode(sha256(details), 'hex') FROM unnest($2::bytea[]) details ON CONFLICT DO NOTHING",
                         row["write_id"],
-                        request.details,
+                        list(request.details),
                     )
         if row is not None:
             return _write(row)
@@ -68,9 +71,9 @@ class PostgresWrites:
     async def replace(self, write: Write, endorsed: Endorsed) -> Write:
         """Give a PENDING write its next envelope, unless another process did."""
         query = f"""
-            UPDATE ledger_writes SET tx_id = $3, envelope = $4, attempt = attempt + 1, updated_at = now()
+            UPDATE ledger_writes SET tx_id = $3, envelope = $4, result = $5, attempt = attempt + 1, updated_at = now()
             WHERE write_id = $1 AND tx_id = $2 AND state = 'PENDING' RETURNING {_COLUMNS}"""  # noqa: S608 - constants
-        row = await self._pool.fetchrow(query, write.write_id, write.endorsed.tx_id, endorsed.tx_id, endorsed.envelope)
+        row = await self._pool.fetchrow(query, write.write_id, write.endorsed.tx_id, endorsed.tx_id, endorsed.envelope, endorsed.result)
         return _write(row) if row else await self.reload(write)
 
     async def fail(self, write: Write, error: DomainError) -> None:
@@ -120,7 +123,8 @@ def _write(row: asyncpg.Record) -> Write:
         call=LedgerCall(row["function"], tuple(row["arguments"]), row["as_registrar"]),
         state=WriteState(row["state"]),
         attempt=row["attempt"],
-        endorsed=Endorsed(row["tx_id"], row["envelope"]),
+        endorsed=Endorsed(row["tx_id"], row["envelope"], row["result"]),
         block_number=row["block_number"],
         error=error,
+        context=row["context"],
     )

@@ -68,6 +68,6 @@ def _sound(request: pytest.FixtureRequest) -> None:
     if "service" in request.fixturenames:
         service: Service = request.getfixturevalue("service")
         fresh = type(service.neighbours)()
-        for name in ("p50", "p10", "currency", "abstain", "liens", "device_time", "down", "slow", "appraisal_requests"):
+        for name in fresh.__dataclass_fields__:
             setattr(service.neighbours, name, getattr(fresh, name))
         service.clock.shift *= 0

@@ -27,7 +27,7 @@ from carlien.pricing.v1 import (
     quote_pb2,
 )
 from carlien.telematics.v1 import telematics_service_pb2, telematics_service_pb2_grpc
-from carlien.valuation.v1 import appraisal_pb2, valuation_service_pb2, valuation_service_pb2_grpc, vehicle_pb2
+from carlien.valuation.v1 import appraisal_pb2, residual_pb2, valuation_service_pb2, valuation_service_pb2_grpc, vehicle_pb2
 from carlien.valuation.v1 import events_pb2 as valuation_events_pb2
 from carlien_common.kafka import CloudEvent
 from carlien_pricing.bootstrap import serve
@@ -38,7 +38,9 @@ WAIT_SECONDS = 60.0
 
 
 def money(amount: float, currency: str = "CNY") -> Money:
-    return Money(currency_code=currency, units=int(amount), nanos=round((amount - int(amount)) * 1e9))
+    cents = round(amount * 100)
+    units = int(cents / 100)
+    return Money(currency_code=currency, units=units, nanos=(cents - units * 100) * 10**7)
 
 
 def stamp(instant: datetime) -> Timestamp:
@@ -68,6 +70,7 @@ class Neighbours(
     down: set[str] = field(default_factory=set)
     slow: set[str] = field(default_factory=set)
     appraisal_requests: list[valuation_service_pb2.AppraiseRequest] = field(default_factory=list)
+    forecast_requests: list[valuation_service_pb2.ForecastResidualRequest] = field(default_factory=list)
     _appraised: dict[str, appraisal_pb2.Appraisal] = field(default_factory=dict)
 
     async def _behave(self, name: str, context: Any) -> None:
@@ -115,6 +118,20 @@ class Neighbours(
             valued_at=stamp(at),
             valuation_date=on or day(at.date()),
         )
+
+    async def ForecastResidual(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self._behave("valuation", context)
+        await self._behave("forecast", context)
+        self.forecast_requests.append(request)
+        points = [
+            residual_pb2.ResidualPoint(
+                month=month,
+                p50=money(self.p50 * 0.985**month, self.currency),
+                p10=money(self.p10 * 0.978**month, self.currency),
+            )
+            for month in range(request.horizon_months + 1)
+        ]
+        return valuation_service_pb2.ForecastResidualResponse(points=points, price_type=request.price_type, model_version="fake-1")
 
     async def SearchLiens(self, request: Any, context: Any) -> Any:  # noqa: N802
         await self._behave("lien-registry", context)

@@ -62,6 +62,9 @@ class TestQuote:
         (request,) = service.neighbours.appraisal_requests
         assert request.record
         assert request.vehicle == vehicle()
+        (forecast,) = service.neighbours.forecast_requests
+        assert (forecast.horizon_months, forecast.annual_mileage_km, forecast.vehicle) == (29, 18_000, vehicle())
+        assert answer.reasons == []
         events = await service.quote_events(lambda found: any(event.quote.quote_id == answer.quote_id for event in found))
         (event,) = [event for event in events if event.quote.quote_id == answer.quote_id]
         assert (event.change, event.quote) == ("quote.made", answer)
@@ -84,7 +87,7 @@ class TestQuote:
         answer = await pending
         assert answer.vin == "LSVAU2A35K2100001"
         assert answer.appraisal_id == appraisal.appraisal_id
-        assert {"USAGE_ASSUMED_COMMERCIAL", "ENERGY_ASSUMED"} <= {reason.code for reason in answer.reasons}
+        assert {"USAGE_ASSUMED_COMMERCIAL", "ENERGY_ASSUMED", "VALUE_PATH_ASSUMED"} <= {reason.code for reason in answer.reasons}
         assert service.neighbours.appraisal_requests == []
 
     async def test_an_appraisal_that_is_not_known(self, service: Service) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from carlien_pricing.domain.matrix import UsageFacts
 from carlien_pricing.domain.policy import CarAge, Energy, LenderType, LoanPurpose, ProductType
-from carlien_pricing.domain.quote import BorrowerFacts, CarFacts, LienFacts, LoanRequest, QuoteInputs, ValueFacts
+from carlien_pricing.domain.quote import BorrowerFacts, CarFacts, ForecastPoint, LienFacts, LoanRequest, QuoteInputs, ValueFacts
 from carlien_pricing.domain.schedule import RepaymentMethod
 
 ON = date(2026, 3, 2)
@@ -47,6 +47,13 @@ def value(**changes: Any) -> ValueFacts:
     return replace(base, **changes)
 
 
+def forecast(p50: float = 0.988, p10: float = 0.982) -> tuple[ForecastPoint, ...]:
+    """A forecast falling by these monthly factors."""
+    return tuple(
+        ForecastPoint(month, Decimal(round(100_000 * p50**month)), Decimal(round(85_000 * p10**month))) for month in range(0, 61, 3)
+    )
+
+
 def inputs(**changes: Any) -> QuoteInputs:
     base = QuoteInputs(
         request=request(quote_date=changes.pop("on", ON)),
@@ -55,5 +62,6 @@ def inputs(**changes: Any) -> QuoteInputs:
         lien=LienFacts("C-1", 7, (), Decimal(0)),
         usage=UsageFacts(known=True, has_device=True, hours_silent=1.0),
         borrower=BorrowerFacts(0.02, "LENDER"),
+        forecast=forecast(),
     )
     return replace(base, **changes)

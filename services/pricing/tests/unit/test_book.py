@@ -44,10 +44,11 @@ def test_the_book_agrees_with_a_single_loan(book_file: Path) -> None:
         pack.recoverability[0],
         economics.unsecured_recovery,
     )
+    decline = path.annual_decline + economics.unforecast_decline_margin
     risk = RiskInputs(
         0.02,
         cumulative_pd(0.02, (1.0,), 24),
-        value_path(100_000, 85_000, path.annual_decline, path.market_volatility, path.own_volatility, 24 + recovery.lag_months),
+        value_path(100_000, 85_000, decline, path.market_volatility, path.own_volatility, 24 + recovery.lag_months),
         recovery,
     )
     shape = LoanShape(60_000.0, 24, RepaymentMethod.EQUAL_PAYMENT, 0.0, 0, 0.0, 0.0)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carlien_pricing.domain.collateral import Recovery, lognormal_put, loss_given_default, value_path
+from carlien_pricing.domain.collateral import Z90, Recovery, forecast_path, lognormal_put, loss_given_default, value_path
 from carlien_pricing.domain.credit import (
     cumulative_pd,
     expected_credit_loss,
@@ -133,3 +133,23 @@ class TestSimulation:
         first, second = simulate_losses(*arguments), simulate_losses(*arguments)
         assert first.expected_loss == second.expected_loss
         assert (first.shortfall_probability == second.shortfall_probability).all()
+
+
+class TestForecastPath:
+    AHEAD = np.array([0.0, 12.0, 24.0])
+    P50 = np.array([90.0, 80.0, 70.0])
+    P10 = np.array([80.0, 65.0, 50.0])
+
+    def test_it_follows_the_forecast_from_the_appraised_value(self) -> None:
+        path = forecast_path(100.0, 90.0, self.AHEAD, self.P50, self.P10, 0.05, 0.12, 36)
+        assert path.median[0] == pytest.approx(100)
+        assert path.median[24] == pytest.approx(100 * 70 / 90)
+        assert path.median[36] == pytest.approx(path.median[24] * 0.88)
+        assert path.deviation()[24] == pytest.approx(math.log(70 / 50) / Z90)
+        assert path.deviation()[36] > path.deviation()[24]
+        assert path.percentile_10()[24] == pytest.approx(100 * 50 / 90)
+
+    def test_a_forecast_narrower_than_the_appraisal_does_not_narrow_it(self) -> None:
+        path = forecast_path(100.0, 70.0, self.AHEAD, self.P50, self.P50 * 0.999, 0.05, 0.12, 24)
+        assert (np.diff(path.deviation()) >= 0).all()
+        assert path.deviation()[0] == pytest.approx(math.log(100 / 70) / Z90)

@@ -44,6 +44,7 @@ class QuoteRequest(_message.Message):
     GRACE_MONTHS_FIELD_NUMBER: _builtins.int
     DAY_COUNT_FIELD_NUMBER: _builtins.int
     WITH_COUNTEROFFERS_FIELD_NUMBER: _builtins.int
+    ANNUAL_MILEAGE_KM_FIELD_NUMBER: _builtins.int
     appraisal_id: _builtins.str
     """A recorded appraisal."""
     term_months: _builtins.int
@@ -64,6 +65,8 @@ class QuoteRequest(_message.Message):
     """How interest periods are measured; 30/360 where unset."""
     with_counteroffers: _builtins.bool
     """True computes counteroffers for an offer too; a decline has them anyway."""
+    annual_mileage_km: _builtins.int
+    """Distance driven per year from now on, in kilometres, for the forecast of the car's value; the policy's for its use where zero."""
     @_builtins.property
     def vehicle(self) -> _vehicle_pb2.Vehicle:
         """A car, appraised now and recorded."""
@@ -107,10 +110,11 @@ class QuoteRequest(_message.Message):
         grace_months: _builtins.int = ...,
         day_count: _quote_pb2.DayCount.ValueType = ...,
         with_counteroffers: _builtins.bool = ...,
+        annual_mileage_km: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "appraisal_id", b"appraisal_id", "balloon", b"balloon", "borrower", b"borrower", "collateral", b"collateral", "quote_date", b"quote_date", "vehicle", b"vehicle"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "appraisal_id", b"appraisal_id", "balloon", b"balloon", "borrower", b"borrower", "collateral", b"collateral", "day_count", b"day_count", "fees", b"fees", "grace_months", b"grace_months", "idempotency_key", b"idempotency_key", "lender_type", b"lender_type", "product_type", b"product_type", "purpose", b"purpose", "quote_date", b"quote_date", "repayment_method", b"repayment_method", "term_months", b"term_months", "vehicle", b"vehicle", "with_counteroffers", b"with_counteroffers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "annual_mileage_km", b"annual_mileage_km", "appraisal_id", b"appraisal_id", "balloon", b"balloon", "borrower", b"borrower", "collateral", b"collateral", "day_count", b"day_count", "fees", b"fees", "grace_months", b"grace_months", "idempotency_key", b"idempotency_key", "lender_type", b"lender_type", "product_type", b"product_type", "purpose", b"purpose", "quote_date", b"quote_date", "repayment_method", b"repayment_method", "term_months", b"term_months", "vehicle", b"vehicle", "with_counteroffers", b"with_counteroffers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_collateral: _TypeAlias = _typing.Literal["vehicle", "appraisal_id"]  # noqa: Y015
     _WhichOneofArgType_collateral: _TypeAlias = _typing.Literal["collateral", b"collateral"]  # noqa: Y015

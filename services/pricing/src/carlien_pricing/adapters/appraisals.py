@@ -2,10 +2,10 @@
 
 from decimal import Decimal
 
-from carlien.valuation.v1 import appraisal_pb2, events_pb2
+from carlien.valuation.v1 import appraisal_pb2, events_pb2, valuation_service_pb2
 from carlien_common.domain.errors import invalid
 from carlien_common.wire import date_from_proto, instant_from_proto, money_from_proto
-from carlien_pricing.domain.quote import ValueFacts
+from carlien_pricing.domain.quote import ForecastPoint, ValueFacts
 from carlien_pricing.domain.watch import Mark
 from carlien_pricing.service.ports import HeldAppraisal
 
@@ -23,6 +23,8 @@ _DRIVER_CAUSES = {
     appraisal_pb2.APPRAISAL_CAUSE_BATTERY,
 }
 _PREFIX = "PRICE_TYPE_"
+# Warnings by which valuation says that it has taken a leased pack out.
+_LEASED_OUT = {"BATTERY_LEASED", "LEASED_BATTERY_EXCLUDED"}
 
 
 def value_facts(appraisal: appraisal_pb2.Appraisal) -> ValueFacts:
@@ -69,7 +71,22 @@ def value_facts(appraisal: appraisal_pb2.Appraisal) -> ValueFacts:
         appraisal.model_version,
         valued_at,
         appraisal.index_level,
+        any(warning.code in _LEASED_OUT for warning in appraisal.warnings),
     )
+
+
+def forecast_points(response: valuation_service_pb2.ForecastResidualResponse) -> tuple[ForecastPoint, ...]:
+    """The forecast from month 0 on; empty where valuation abstained. INVALID where the message breaks its own contract."""
+    if response.abstained or not response.points:
+        return ()
+    points = tuple(
+        ForecastPoint(point.month, money_from_proto(point.p50, "p50").amount, money_from_proto(point.p10, "p10").amount)
+        for point in response.points
+    )
+    months = [point.month for point in points]
+    if months[0] != 0 or months != sorted(set(months)) or any(not 0 < point.p10 <= point.p50 for point in points):
+        raise invalid("points", "ESTIMATE_INVALID", "a forecast begins at month 0, in order, with 0 < P10 <= P50")
+    return points
 
 
 def held_appraisal(event: events_pb2.AppraisalRecorded) -> HeldAppraisal:

@@ -1,4 +1,8 @@
-"""Domain records to canonical JSON and back: sorted keys, no spaces, decimals as text, so that equal records are equal bytes."""
+"""Domain records to canonical JSON and back: sorted keys, no spaces, decimals as text, so that equal records are equal bytes.
+
+What equals its default is left out: a field that a later version adds, with a default that means "as before", doesn't change the
+bytes of what was stored before it.
+"""
 
 import hashlib
 import json
@@ -27,7 +31,7 @@ def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
 
 def to_json(record: Any) -> str:
     """Canonical text of a record."""
-    plain = _adapter(type(record)).dump_python(record, mode="json")
+    plain = _adapter(type(record)).dump_python(record, mode="json", exclude_defaults=True)
     return json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
@@ -39,8 +43,13 @@ def from_json(kind: type[T], text: str) -> T:
 
 def input_hash(inputs: QuoteInputs, policies_version: str, engine_version: str) -> str:
     """SHA-256 over everything a price depends on."""
+    return text_hash(to_json(inputs), policies_version, engine_version)
+
+
+def text_hash(inputs: str, policies_version: str, engine_version: str) -> str:
+    """The same for inputs as they were stored."""
     digest = hashlib.sha256()
-    for part in (to_json(inputs), policies_version, engine_version):
+    for part in (inputs, policies_version, engine_version):
         digest.update(part.encode())
         digest.update(b"\0")
     return digest.hexdigest()
@@ -69,5 +78,5 @@ class JsonCodec:
     def read_policies(self, files: str) -> PolicyBundle:
         return parse_bundle(json.loads(files))
 
-    def hash_inputs(self, inputs: QuoteInputs, policies_version: str, engine_version: str) -> str:
-        return input_hash(inputs, policies_version, engine_version)
+    def hash_inputs(self, inputs: str, policies_version: str, engine_version: str) -> str:
+        return text_hash(inputs, policies_version, engine_version)

@@ -1,11 +1,13 @@
 """Valuation, lien registry and telematics by gRPC, each with a deadline of its own and a stated answer when it is missed."""
 
+from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
+from typing import TypeVar
 
 import grpc
 
-from carlien.lien.v1 import lien_pb2, search_service_pb2, search_service_pb2_grpc
+from carlien.lien.v1 import certificate_pb2, lien_pb2, search_service_pb2, search_service_pb2_grpc
 from carlien.telematics.v1 import telematics_service_pb2, telematics_service_pb2_grpc
 from carlien.valuation.v1 import appraisal_pb2, valuation_service_pb2, valuation_service_pb2_grpc, vehicle_pb2
 from carlien_common.domain.errors import DomainError, ErrorKind, unavailable
@@ -13,12 +15,14 @@ from carlien_common.grpc.client import to_domain_error
 from carlien_common.grpc.context import remaining_deadline
 from carlien_common.logs import get_logger
 from carlien_common.wire import date_to_proto, instant_from_proto, money_from_proto
-from carlien_pricing.adapters.appraisals import value_facts
+from carlien_pricing.adapters.appraisals import forecast_points, value_facts
 from carlien_pricing.domain.matrix import UsageFacts
-from carlien_pricing.domain.quote import LienFacts, ValueFacts
+from carlien_pricing.domain.quote import ForecastPoint, LienFacts, ValueFacts
 from carlien_pricing.metrics import DEGRADED
 
 log = get_logger(__name__)
+
+T = TypeVar("T")
 
 _ASKED = (appraisal_pb2.PRICE_TYPE_WHOLESALE, appraisal_pb2.PRICE_TYPE_FORCED_SALE)
 # What a lien search may still be for the caller: time to price and store must remain.
@@ -38,6 +42,16 @@ def _refusal(error: grpc.aio.AioRpcError, reason: str, name: str) -> DomainError
     DEGRADED.labels(dependency=name).inc()
     log.warning("dependency_unavailable", dependency=name, code=error.code().name)
     return unavailable(reason, f"{name} does not answer; nothing is priced without it")
+
+
+def _understood(name: str, read: Callable[[], T]) -> T:
+    """An answer that breaks its contract is the neighbour's fault, not our caller's."""
+    try:
+        return read()
+    except DomainError as error:
+        DEGRADED.labels(dependency=name).inc()
+        log.error("dependency_answer_invalid", dependency=name, reason=error.reason, message=error.message)
+        raise unavailable("DEPENDENCY_ANSWER_INVALID", f"{name} gave an answer that breaks its contract") from error
 
 
 class GrpcValuation:
@@ -60,7 +74,30 @@ class GrpcValuation:
             response = await self._stub.Appraise(request, timeout=_timeout(self._timeout))
         except grpc.aio.AioRpcError as error:
             raise _refusal(error, "VALUATION_UNAVAILABLE", "valuation") from error
-        return value_facts(response.appraisal)
+        return _understood("valuation", lambda: value_facts(response.appraisal))
+
+    async def forecast(
+        self, vehicle: bytes, currency: str, on: date, horizon_months: int, annual_mileage_km: int
+    ) -> tuple[ForecastPoint, ...]:
+        request = valuation_service_pb2.ForecastResidualRequest(
+            vehicle=vehicle_pb2.Vehicle.FromString(vehicle),
+            horizon_months=horizon_months,
+            annual_mileage_km=annual_mileage_km,
+            price_type=_ASKED[0],
+            valuation_date=date_to_proto(on),
+            currency_code=currency,
+        )
+        try:
+            response = await self._stub.ForecastResidual(request, timeout=_timeout(self._timeout))
+        except grpc.aio.AioRpcError as error:
+            if error.code() in _CANNOT_FORECAST:
+                return ()
+            raise _refusal(error, "VALUATION_UNAVAILABLE", "valuation") from error
+        return _understood("valuation", lambda: forecast_points(response))
+
+
+# Valuation is there and says that it can't: not an outage.
+_CANNOT_FORECAST = {grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNIMPLEMENTED}
 
 
 class GrpcLienRegistry:
@@ -76,7 +113,10 @@ class GrpcLienRegistry:
             response = await self._stub.SearchLiens(request, timeout=_timeout(self._timeout))
         except grpc.aio.AioRpcError as error:
             raise _refusal(error, "LIEN_REGISTRY_UNAVAILABLE", "lien-registry") from error
-        certificate = response.certificate
+        return _understood("lien-registry", lambda: self._facts(response.certificate, currency))
+
+    @staticmethod
+    def _facts(certificate: certificate_pb2.SearchCertificate, currency: str) -> LienFacts:
         live = [hit.lien for hit in certificate.hits if hit.lien.status == lien_pb2.LIEN_STATUS_ACTIVE]
         claims = (money_from_proto(lien.secured_amount, "secured_amount") for lien in live if lien.HasField("secured_amount"))
         return LienFacts(
@@ -105,6 +145,11 @@ class GrpcTelematics:
             log.warning("dependency_unavailable", dependency="telematics", code=error.code().name)
             return UsageFacts(known=False)
         state = response.state
-        silent = (now - instant_from_proto(state.device_time, "device_time")).total_seconds() / 3600
+        try:
+            device_time = instant_from_proto(state.device_time, "device_time")
+        except DomainError:
+            # A device that never told its time has never reported.
+            return UsageFacts(known=True)
+        silent = (now - device_time).total_seconds() / 3600
         # To a tenth of an hour: the grade doesn't need more, and the stored inputs stay readable.
         return UsageFacts(known=True, has_device=True, hours_silent=round(max(silent, 0.0), 1), alarm=bool(state.last_alarm))

@@ -100,7 +100,7 @@ def _block(book: Book, economics: EconomicsRow, policies: PolicyBundle, scenario
 
     p50, p10 = book.value_p50 * scenario.market, book.value_p10 * scenario.market
     parameters = [economics.value_paths[energy] for energy in ENERGIES]
-    decline = np.array([np.log1p(-p.annual_decline) / 12 for p in parameters])[book.energy][:, None]
+    decline = np.array([np.log1p(-p.annual_decline - economics.unforecast_decline_margin) / 12 for p in parameters])[book.energy][:, None]
     walk = np.array([(p.market_volatility**2 + p.own_volatility**2) / 12 for p in parameters])[book.energy][:, None]
     spread = np.log(np.maximum(p50 / np.maximum(p10, 1e-9), 1.0))[:, None] / Z90
     sale = month + economics.recovery_lag_months

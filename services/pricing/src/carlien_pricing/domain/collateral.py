@@ -24,35 +24,62 @@ _LEAST_STRIKE = 1e-12
 class ValuePath:
     """Distribution of the value in month 0..n of one car, in currency.
 
-    `median[t]`; the logarithm's deviation has three independent parts: `spread_now` (appraisal error, constant over time) and
-    random walks with monthly volatilities `market_volatility` (common) and `own_volatility`.
+    `median[t]`; the logarithm's deviation has three independent parts: `spread_now` (appraisal error, constant over time), a
+    random walk of monthly volatility `market_volatility` (common to all cars), and this car's own, of standard deviation `own[t]`.
     """
 
     median: Array
     spread_now: float
     market_volatility: float
-    own_volatility: float
+    own: Array
 
-    def deviation(self, month: Array) -> Array:
+    def deviation(self) -> Array:
         """Standard deviation of the log value, by month."""
-        walk = self.market_volatility**2 + self.own_volatility**2
-        return np.sqrt(self.spread_now**2 + walk * month)
+        months = np.arange(len(self.median), dtype=np.float64)
+        return np.asarray(np.sqrt(self.spread_now**2 + self.market_volatility**2 * months + self.own**2))
 
     def percentile_10(self) -> Array:
-        months = np.arange(len(self.median), dtype=np.float64)
-        return np.asarray(self.median * np.exp(-Z90 * self.deviation(months)))
+        """Value that is undercut with 10 % probability, by month."""
+        return np.asarray(self.median * np.exp(-Z90 * self.deviation()))
 
 
 def value_path(p50: float, p10: float, annual_decline: float, market_volatility: float, own_volatility: float, months: int) -> ValuePath:
     """A path of geometric decline. `annual_decline` as a fraction a year; volatilities are annual."""
-    monthly = math.log1p(-annual_decline) / 12
-    median = p50 * np.exp(monthly * np.arange(months + 1, dtype=np.float64))
-    return ValuePath(
-        median,
-        max(math.log(p50 / p10), 0.0) / Z90,
-        market_volatility / math.sqrt(12),
-        own_volatility / math.sqrt(12),
-    )
+    month = np.arange(months + 1, dtype=np.float64)
+    median = p50 * np.exp(math.log1p(-annual_decline) / 12 * month)
+    return ValuePath(median, _spread(p50, p10), market_volatility / math.sqrt(12), own_volatility * np.sqrt(month / 12))
+
+
+def forecast_path(
+    p50: float,
+    p10: float,
+    ahead: Array,
+    forecast_p50: Array,
+    forecast_p10: Array,
+    market_volatility: float,
+    annual_decline: float,
+    months: int,
+) -> ValuePath:
+    """A path along valuation's forecast, its months `ahead` rising from 0; beyond them the value declines by the policy.
+
+    The forecast's shape is taken relative to its month 0, so that the path begins at the appraised value. Its width is the whole
+    deviation: what appraisal and market don't explain is this car's own. Where they alone are wider, the wider one holds.
+    """
+    month = np.arange(months + 1, dtype=np.float64)
+    last = ahead[-1]
+    beyond = np.maximum(month - last, 0.0)
+    drift = np.interp(month, ahead, np.log(forecast_p50 / forecast_p50[0])) + math.log1p(-annual_decline) / 12 * beyond
+    # Variance beyond the forecast grows as it did to its end.
+    variance = np.interp(month, ahead, (np.log(forecast_p50 / forecast_p10) / Z90) ** 2)
+    if last > 0:
+        variance = variance + (variance[min(int(last), months)] / last) * beyond
+    spread, market = _spread(p50, p10), market_volatility / math.sqrt(12)
+    own = np.sqrt(np.maximum(variance - spread**2 - market**2 * month, 0.0))
+    return ValuePath(np.asarray(p50 * np.exp(drift)), spread, market, np.asarray(own))
+
+
+def _spread(p50: float, p10: float) -> float:
+    return max(math.log(p50 / p10), 0.0) / Z90
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +109,7 @@ class LossCurve:
         sale = np.minimum(np.arange(1, months + 1) + recovery.lag_months, len(path.median) - 1)
         net = path.median[sale] * ((1 - recovery.liquidation_cost) * recovery.forced_sale_ratio)
         self._recovery = recovery
-        self._deviation = np.maximum(path.deviation(sale.astype(np.float64)), _LEAST_DEVIATION)
+        self._deviation = np.maximum(path.deviation()[sale], _LEAST_DEVIATION)
         self._log_net = np.log(net)
         self._scaled = net * np.exp(0.5 * self._deviation**2)
 

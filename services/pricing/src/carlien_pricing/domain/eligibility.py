@@ -43,6 +43,14 @@ def assumptions(inputs: QuoteInputs) -> list[Reason]:
                 blocking=False,
             )
         )
+    if not inputs.forecast:
+        notes.append(
+            Reason(
+                ReasonCode.VALUE_PATH_ASSUMED,
+                "There is no forecast for this car: the policy's loss of value, with its margin, is assumed.",
+                blocking=False,
+            )
+        )
     return notes
 
 

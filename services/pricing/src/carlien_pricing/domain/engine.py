@@ -10,7 +10,7 @@ import numpy as np
 
 from carlien_common.domain.errors import invalid
 from carlien_pricing.domain import eligibility
-from carlien_pricing.domain.collateral import Recovery, ValuePath, value_path
+from carlien_pricing.domain.collateral import Recovery, ValuePath, forecast_path, value_path
 from carlien_pricing.domain.cost import AnnualisedCost, annualised_cost, annualised_interest
 from carlien_pricing.domain.credit import cumulative_pd, expected_credit_loss
 from carlien_pricing.domain.legality import LoanFacts, default_interest_limit, rate_caps, upfront_interest
@@ -146,7 +146,7 @@ def prepare(inputs: QuoteInputs, policies: PolicyBundle) -> Setting:
     # Fees for others (GPS, guarantee, insurance) cost the borrower but earn the lender nothing.
     own = tuple(fee for fee in fees if fee.kind.upper() in economics.income_fee_kinds)
     p50, p10 = value.p50, value.p10
-    if car.battery_leased:
+    if car.battery_leased and not value.leased_battery_excluded:
         keep = 1 - pack.battery_value_share
         p50, p10 = round_money(p50 * keep, request.minor_unit), round_money(p10 * keep, request.minor_unit)
         notes.append(Reason(ReasonCode.LEASED_BATTERY_EXCLUDED, "The leased battery is not collateral.", blocking=False))
@@ -159,17 +159,8 @@ def prepare(inputs: QuoteInputs, policies: PolicyBundle) -> Setting:
         collateral_grade(matrix.grade_rules, spread, value.low_confidence, not inputs.lien.live_registrations),
         usage,
     )
-    # Not knowing what drives the car, its value is assumed to fall like the faster of the two.
-    parameters = economics.value_paths[car.energy or Energy.NEV]
     horizon = request.term_months + economics.recovery_lag_months
-    path = value_path(
-        max(float(p50), 0.01),
-        max(float(p10), 0.001),
-        parameters.annual_decline,
-        parameters.market_volatility,
-        parameters.own_volatility,
-        horizon,
-    )
+    path = _path(inputs, economics, max(float(p50), 0.01), max(float(p10), 0.001), horizon)
     return Setting(
         inputs,
         policies,
@@ -189,6 +180,20 @@ def prepare(inputs: QuoteInputs, policies: PolicyBundle) -> Setting:
         path,
         tuple(notes),
     )
+
+
+def _path(inputs: QuoteInputs, economics: EconomicsRow, p50: float, p10: float, horizon: int) -> ValuePath:
+    """Along valuation's forecast; without one by the policy, with its margin."""
+    # Not knowing what drives the car, its value is assumed to fall like the faster of the two.
+    parameters = economics.value_paths[inputs.car.energy or Energy.NEV]
+    if inputs.forecast:
+        ahead, middle, low = (
+            np.array([float(value) for value in column], dtype=np.float64)
+            for column in zip(*((point.month, point.p50, point.p10) for point in inputs.forecast), strict=True)
+        )
+        return forecast_path(p50, p10, ahead, middle, low, parameters.market_volatility, parameters.annual_decline, horizon)
+    decline = parameters.annual_decline + economics.unforecast_decline_margin
+    return value_path(p50, p10, decline, parameters.market_volatility, parameters.own_volatility, horizon)
 
 
 def _total(fees: tuple[Fee, ...], *, upfront: bool) -> Decimal:

@@ -85,6 +85,10 @@ class EconomicsRow(Rule):
     forced_sale_ratio: float
     unsecured_recovery: float
     value_paths: dict[Energy, ValuePathParameters]
+    unforecast_decline_margin: float
+    """Added to the annual decline where valuation gives no forecast."""
+    annual_mileage_km: dict[str, int]
+    """Assumed for a forecast where the caller states none: private, commercial."""
     unknown_borrower_pd: float
     score_scale: ScoreScale
     quote_validity_hours: int
@@ -147,6 +151,10 @@ def check_economics(rows: Sequence[EconomicsRow]) -> None:
             raise ValueError(f"{row.id}: a value path per energy is needed")
         if not 0 <= row.market_correlation < 1 or not 0 < row.hurdle < 1 or not 0 <= row.tax_rate < 1:
             raise ValueError(f"{row.id}: correlation, hurdle and tax must be fractions")
+        if set(row.annual_mileage_km) != {"private", "commercial"} or min(row.annual_mileage_km.values()) <= 0:
+            raise ValueError(f"{row.id}: annual_mileage_km needs private and commercial")
+        if any(not 0 <= p.annual_decline + row.unforecast_decline_margin < 1 for p in row.value_paths.values()):
+            raise ValueError(f"{row.id}: a decline, margin included, must be a fraction")
         if not row.seasoning or min(row.seasoning) <= 0:
             raise ValueError(f"{row.id}: seasoning weights must be positive")
         if [point[0] for point in row.funding_curve] != sorted({point[0] for point in row.funding_curve}):

@@ -33,6 +33,7 @@ class ReasonCode(StrEnum):
     TELEMATICS_UNKNOWN = "TELEMATICS_UNKNOWN"
     NO_DEVICE = "NO_DEVICE"
     BORROWER_RISK_ASSUMED = "BORROWER_RISK_ASSUMED"
+    VALUE_PATH_ASSUMED = "VALUE_PATH_ASSUMED"
     USAGE_ASSUMED_COMMERCIAL = "USAGE_ASSUMED_COMMERCIAL"
     ENERGY_ASSUMED = "ENERGY_ASSUMED"
     LEASED_BATTERY_EXCLUDED = "LEASED_BATTERY_EXCLUDED"
@@ -86,6 +87,17 @@ class ValueFacts:
     valued_at: datetime
     index_level: float = 0.0
     """Level of the market index it stands on; 0 where not stated."""
+    leased_battery_excluded: bool = False
+    """Whether valuation has taken a leased pack out already."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastPoint:
+    """Valuation's forecast of the same value, so many months ahead."""
+
+    month: int
+    p50: Decimal
+    p10: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +136,8 @@ class LoanRequest:
     balloon: Decimal = Decimal(0)
     grace_months: int = 0
     day_count: DayCount = DayCount.THIRTY_360
+    annual_mileage_km: int = 0
+    """Distance driven per year from now on; 0 takes the policy's for the use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +150,8 @@ class QuoteInputs:
     lien: LienFacts
     usage: UsageFacts
     borrower: BorrowerFacts
+    forecast: tuple[ForecastPoint, ...] = ()
+    """From month 0 on; empty where there is none, and the policy's path with its margin is taken."""
 
 
 @dataclass(frozen=True, slots=True)

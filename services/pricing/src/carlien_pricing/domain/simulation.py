@@ -97,7 +97,8 @@ def simulate_losses(
     sale = slice(lag, lag + n)  # a default in month m is sold in month m + lag: row m + lag - 1
 
     deviation = np.float32(path.market_volatility) * z.market[sale]
-    deviation += np.float32(path.own_volatility) * z.own[sale]
+    # z.own is a random walk of variance m in month m: scaled to the path's own deviation then.
+    deviation += (path.own[months + lag] / np.sqrt(months + lag)).astype(np.float32)[:, None] * z.own[sale]
     deviation += np.float32(path.spread_now) * z.now
     discount = (1 + annual_rate / 12) ** -lag
     net = (1 - recovery.liquidation_cost) * recovery.forced_sale_ratio * discount
@@ -152,7 +153,7 @@ def _tail(loss: Array32, marginal: Array32, level: float) -> tuple[float, float]
 
 def _shortfall_probability(path: ValuePath, exposure: Array) -> Array:
     """P(V_m < balance_m): exact under the model, so it needs no simulation."""
-    months = np.arange(1, len(exposure) + 1, dtype=np.float64)
+    months = slice(1, len(exposure) + 1)
     with np.errstate(divide="ignore"):
-        d = (np.log(exposure) - np.log(path.median[1 : len(exposure) + 1])) / np.maximum(path.deviation(months), 1e-9)
+        d = (np.log(exposure) - np.log(path.median[months])) / np.maximum(path.deviation()[months], 1e-9)
     return normal_cdf(d)

@@ -24,6 +24,7 @@ MAX_ID_LENGTH = 128
 _MAX_FEES = 20
 _MAX_FEATURES = 200
 _MAX_FEE_KIND = 40
+_MAX_MILEAGE_KM = 300_000
 
 _LENDERS: dict[int, LenderType] = {
     quote_pb2.LENDER_TYPE_LICENSED: LenderType.LICENSED,
@@ -136,7 +137,10 @@ def quote_command(request: pricing_service_pb2.QuoteRequest, today: date) -> Quo
         balloon.amount,
         request.grace_months,
         day_count,
+        request.annual_mileage_km,
     )
+    if not 0 <= loan.annual_mileage_km <= _MAX_MILEAGE_KM:
+        raise invalid("annual_mileage_km", "MILEAGE_OUT_OF_RANGE", f"the distance per year must be 0 to {_MAX_MILEAGE_KM} km")
     _check_terms(loan)
     return QuoteCommand(
         collateral,

@@ -9,7 +9,16 @@ from typing import Protocol
 
 from carlien_pricing.domain.counteroffers import Counteroffer
 from carlien_pricing.domain.matrix import UsageFacts
-from carlien_pricing.domain.quote import BorrowerFacts, CarFacts, LienFacts, LoanRequest, PricedQuote, QuoteInputs, ValueFacts
+from carlien_pricing.domain.quote import (
+    BorrowerFacts,
+    CarFacts,
+    ForecastPoint,
+    LienFacts,
+    LoanRequest,
+    PricedQuote,
+    QuoteInputs,
+    ValueFacts,
+)
 from carlien_pricing.domain.watch import Cause, Change, IndexLevels, Mark, Stage, Watch
 
 
@@ -110,6 +119,12 @@ class Valuation(Protocol):
 
     async def appraise(self, vehicle: bytes, currency: str, on: date, key: str) -> ValueFacts:
         """Appraised and recorded under `key`. DomainError: UNAVAILABLE VALUATION_UNAVAILABLE, or INVALID as valuation says."""
+        ...
+
+    async def forecast(
+        self, vehicle: bytes, currency: str, on: date, horizon_months: int, annual_mileage_km: int
+    ) -> tuple[ForecastPoint, ...]:
+        """Month 0 on; empty where valuation can't say. DomainError UNAVAILABLE VALUATION_UNAVAILABLE where it doesn't answer."""
         ...
 
 

@@ -12,7 +12,8 @@ from carlien_pricing.domain.counteroffers import Counteroffer, counteroffers
 from carlien_pricing.domain.engine import ENGINE_VERSION, price
 from carlien_pricing.domain.legality import rate_caps
 from carlien_pricing.domain.products import EconomicsRow, PolicyBundle
-from carlien_pricing.domain.quote import BorrowerFacts, CarFacts, PricedQuote, QuoteInputs, ValueFacts
+from carlien_pricing.domain.quote import BorrowerFacts, CarFacts, ForecastPoint, PricedQuote, QuoteInputs, ValueFacts
+from carlien_pricing.domain.schedule import MAX_TERM_MONTHS
 from carlien_pricing.service.ports import (
     BorrowerInput,
     BorrowerModel,
@@ -95,19 +96,28 @@ class Quoting:
         if car is None:
             held = await self._held_appraisal(collateral.appraisal_id)
             car = CarFacts(held.vin)
-        value, lien, usage = await asyncio.gather(
-            self._value(command, org) if held is None else _known(held.facts),
+        (value, forecast), lien, usage = await asyncio.gather(
+            self._value(command, car, org) if held is None else _known(held.facts),
             self._ask.liens.search(car.vin, command.currency),
             self._ask.telematics.usage(car.vin, now),
         )
         if not value.abstained and value.currency != command.currency:
             raise invalid("amount", "CURRENCY_MISMATCH", f"the car is valued in {value.currency}")
-        return QuoteInputs(loan, car, value, lien, usage, borrower)
+        return QuoteInputs(loan, car, value, lien, usage, borrower, forecast)
 
-    async def _value(self, command: QuoteCommand, org: str) -> ValueFacts:
+    async def _value(self, command: QuoteCommand, car: CarFacts, org: str) -> tuple[ValueFacts, tuple[ForecastPoint, ...]]:
+        """The recorded appraisal, and the forecast over the loan's life and the recovery after it."""
+        loan, vehicle = command.loan, command.collateral.vehicle
+        economics = self._policies.economics_on(loan.quote_date)
+        use = "private" if car.commercial_use is False else "commercial"
+        horizon = min(loan.term_months + economics.recovery_lag_months, MAX_TERM_MONTHS)
         # The key makes a retried quote find the appraisal it recorded before.
-        key = f"quote:{org}:{command.key}"
-        return await self._ask.valuation.appraise(command.collateral.vehicle, command.currency, command.loan.quote_date, key)
+        return await asyncio.gather(
+            self._ask.valuation.appraise(vehicle, command.currency, loan.quote_date, f"quote:{org}:{command.key}"),
+            self._ask.valuation.forecast(
+                vehicle, command.currency, loan.quote_date, horizon, loan.annual_mileage_km or economics.annual_mileage_km[use]
+            ),
+        )
 
     def _borrower(self, given: BorrowerInput, economics: EconomicsRow) -> BorrowerFacts:
         """The lender's own PD, else the model on the features, else the external score, else the policy's assumption."""
@@ -204,5 +214,5 @@ class Quoting:
         return self._policies
 
 
-async def _known(facts: ValueFacts) -> ValueFacts:
-    return facts
+async def _known(facts: ValueFacts) -> tuple[ValueFacts, tuple[ForecastPoint, ...]]:
+    return facts, ()

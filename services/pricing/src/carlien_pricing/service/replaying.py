@@ -57,7 +57,7 @@ class Codec(Protocol):
 
     def read_policies(self, files: str) -> PolicyBundle: ...
 
-    def hash_inputs(self, inputs: QuoteInputs, policies_version: str, engine_version: str) -> str: ...
+    def hash_inputs(self, inputs: str, policies_version: str, engine_version: str) -> str: ...
 
 
 # Every engine a stored quote may name. An engine whose answers change gets a new version, and the old one stays here.
@@ -72,7 +72,7 @@ def replay(stored: StoredQuote, codec: Codec) -> Replay:
     inputs = codec.read_inputs(stored.inputs)
     policies = codec.read_policies(stored.policy_files)
     same_inputs = (
-        codec.hash_inputs(inputs, stored.policies_version, stored.engine_version) == stored.input_hash
+        codec.hash_inputs(stored.inputs, stored.policies_version, stored.engine_version) == stored.input_hash
         and policies.version == stored.policies_version
     )
     priced = engine(inputs, policies)

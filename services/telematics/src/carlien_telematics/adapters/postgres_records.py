@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import orjson
 
+from carlien_common.domain.errors import unavailable
 from carlien_common.postgres import Connection
 from carlien_telematics.adapters.binary_copy import (
     HEADER,
@@ -110,7 +112,7 @@ class PostgresRecordStore:
         connection = self._connection
         await self._partitions.ensure(connection, {record.device_time.date() for record in records})
         await connection.execute(_STAGING)
-        await connection.copy_to_table("staging", source=_stream(records), columns=_COLUMNS, format="binary")
+        await self._copy(records)
         stored = int((await connection.execute(_INSERT_FRAMES)).rsplit(" ", 1)[1])
         await connection.execute(_INSERT_POSITIONS)
         # sorted: two consumers that meet in a rebalance lock rows in the same order
@@ -119,6 +121,15 @@ class PostgresRecordStore:
             await connection.execute(_INSERT_STATES, *columns)
             await connection.execute(_UPDATE_STATES, *columns)
         return stored
+
+    async def _copy(self, records: Sequence[StoredRecord]) -> None:
+        try:
+            await self._connection.copy_to_table("staging", source=_stream(records), columns=_COLUMNS, format="binary")
+        except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
+            # A COPY cut off by the server leaves asyncpg in the middle of it: giving the connection back would then fail
+            # with "another operation is in progress", which looks like a fault of ours and not of the database.
+            self._connection.terminate()
+            raise unavailable("DATABASE_UNAVAILABLE", "The database went away while records were being stored.") from error
 
 
 async def _stream(records: Sequence[StoredRecord]) -> AsyncIterator[bytes]:

@@ -46,6 +46,8 @@ async def exit_code(work: Callable[[], Awaitable[int]]) -> int:
         failure = to_domain_error(error)
     except DomainError as error:
         failure = error
+    except BrokenPipeError:  # the reader has had enough
+        return OK
     except OSError as error:
         sys.stderr.write(f"{error}\n")
         return USAGE

@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from carlien_telematics.codecs.gb32960 import Command, Response, StreamParser
 from carlien_telematics.simulator.faults import Fault, FaultKind, Scenario, as_shown
@@ -95,9 +95,8 @@ class Device(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Logs in."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - TCP transports are
-        self._transport = transport
-        transport.write(self._frames.login(self.iccid, datetime.now(UTC)))
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.write(self._frames.login(self.iccid, datetime.now(UTC)))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """What was not acknowledged is kept for a reissue."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from carlien_local.layout import PORT_OFFSETS, find_layout
 from carlien_local.processes import Processes, end
 from carlien_local.starting import accepts
 
+ROOT = find_layout(None, {}).root
 COMMAND = (sys.executable, "-m", "carlien_local.cli")
 INFRASTRUCTURE = {"postgres", "kafka", "orderer", "peer-org1", "peer-org2", "chaincode-org1", "chaincode-org2", "supervisor"}
 
@@ -29,10 +31,12 @@ INFRASTRUCTURE = {"postgres", "kafka", "orderer", "peer-org1", "peer-org2", "cha
 class Stack:
     """`carlien-local` on one state directory, as a user runs it."""
 
-    def __init__(self, state: Path, base: int) -> None:
-        self.state = state
-        self.env = {**os.environ, "CARLIEN_PORT_BASE": str(base), "COLUMNS": "200"}
-        self.processes = Processes(find_layout(state, {"CARLIEN_PORT_BASE": str(base)}))
+    def __init__(self, folder: Path, base: int) -> None:
+        self.state = folder / "state"
+        # A copy, so that a test can change it, and so that work on the chaincode meanwhile doesn't change the test.
+        self.chaincode = folder / "chaincode"
+        self.env = {**os.environ, "CARLIEN_PORT_BASE": str(base), "CARLIEN_CHAINCODE_DIR": str(self.chaincode), "COLUMNS": "200"}
+        self.processes = Processes(find_layout(self.state, {"CARLIEN_PORT_BASE": str(base)}))
 
     def begin(self, *arguments: str) -> subprocess.Popen[str]:
         command = [*COMMAND, "--state", str(self.state), *arguments]
@@ -55,14 +59,20 @@ class Stack:
         script = f'source {self.state}/env; psql "$POSTGRES_ADMIN_DSN" -XAtc "{sql}"'
         return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout.strip()
 
-    def ledger_height(self) -> int:
+    def peer(self, command: str) -> str:
         script = f"""
             source {self.state}/env
             export CORE_PEER_ADDRESS=$FABRIC_ORG2_PEER_ADDRESS CORE_PEER_LOCALMSPID=Org2MSP CORE_PEER_TLS_ENABLED=true
             export CORE_PEER_TLS_ROOTCERT_FILE=$FABRIC_ORG2_TLS_CA_FILE CORE_PEER_MSPCONFIGPATH=$FABRIC_ORG2_ADMIN_MSP
-            peer channel getinfo -c carlien"""
-        said = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout
-        return int(json.loads(said.removeprefix("Blockchain info: "))["height"])
+            peer {command}"""
+        return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout
+
+    def ledger_height(self) -> int:
+        return int(json.loads(self.peer("channel getinfo -c carlien").removeprefix("Blockchain info: "))["height"])
+
+    def chaincode_definition(self) -> tuple[str, int]:
+        answer = json.loads(self.peer("lifecycle chaincode querycommitted -C carlien -n mortgage-asset --output json"))
+        return answer["version"], answer["sequence"]
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +80,8 @@ def stack(port_base: int) -> Iterator[Stack]:
     # Directly under /tmp, because user postgres can't enter pytest's own folder.
     with tempfile.TemporaryDirectory(prefix="carlien-test-") as folder:
         Path(folder).chmod(0o755)
-        made = Stack(Path(folder) / "state", port_base)
+        made = Stack(Path(folder), port_base)
+        shutil.copytree(ROOT / "services/lien-registry/chaincode", made.chaincode)
         try:
             made.up()
             yield made
@@ -93,6 +104,7 @@ def test_a_second_up_says_so_and_changes_nothing(stack: Stack) -> None:
     assert {name for name in before if before[name] != after[name]} <= {"supervisor"}
 
 
+@pytest.mark.faults
 def test_two_ups_at_once_wait_for_each_other(stack: Stack) -> None:
     stack.run("down")
     both = [stack.begin("up", "--only", "infra") for _ in range(2)]
@@ -139,6 +151,19 @@ def test_data_survive_down_and_up(stack: Stack) -> None:
     assert (stack.state / "env").read_text() == secrets
 
 
+def test_a_changed_chaincode_is_deployed_as_the_next_sequence_on_the_same_ledger(stack: Stack) -> None:
+    (version, sequence), height, before = stack.chaincode_definition(), stack.ledger_height(), stack.running()
+    with (stack.chaincode / "main.go").open("a") as file:
+        file.write("\n// changed by a test\n")
+    stack.up()
+    assert stack.chaincode_definition()[1] == sequence + 1
+    assert stack.chaincode_definition()[0] != version
+    assert stack.ledger_height() == height + 3  # two approvals and the commit
+    after = stack.running()
+    changed = {name for name in before if before[name] != after[name]} - {"supervisor"}
+    assert changed == {"chaincode-org1", "chaincode-org2"}
+
+
 def test_down_leaves_no_process_even_without_pid_files(stack: Stack) -> None:
     for file in stack.processes.pid_file("x").parent.glob("*.pid"):
         file.unlink()
@@ -147,6 +172,7 @@ def test_down_leaves_no_process_even_without_pid_files(stack: Stack) -> None:
     assert "Nothing was running" in stack.run("down")
 
 
+@pytest.mark.faults
 def test_a_taken_port_is_named_and_the_rest_comes_up(stack: Stack) -> None:
     stack.run("down")
     with socket.create_server(("127.0.0.1", int(stack.env["CARLIEN_PORT_BASE"]) + 92)):

@@ -28,6 +28,7 @@ from carlien_common.logs import get_logger
 from carlien_common.outbox import OutboxRelay
 from carlien_common.postgres.pool import ping
 from carlien_valuation import metrics
+from carlien_valuation.adapters.battery_policy_file import load_battery_policies
 from carlien_valuation.adapters.index_store import PostgresIndexFeed, PostgresIndexStore
 from carlien_valuation.adapters.policy_file import load_policies
 from carlien_valuation.adapters.postgres_appraisals import PostgresAppraisals
@@ -43,6 +44,7 @@ from carlien_valuation.service.appraise import Appraising, Request
 from carlien_valuation.service.batching import Batcher
 from carlien_valuation.service.index import Indices
 from carlien_valuation.service.residual import Residuals
+from carlien_valuation.service.revalue import Revaluing
 
 NAME = "valuation"
 PACKAGE = "carlien_valuation"
@@ -56,6 +58,7 @@ async def serve(settings: ValuationSettings, clock: Clock = utc_now) -> None:
     index = PublishedIndex(settings.index_region)
     appraising = Appraising(appraiser, load_policies(settings.appraisal_policy_file), index, clock)
     residual_policies = load_residual_policies(settings.residual_policy_file)
+    battery_policies = load_battery_policies(settings.battery_policy_file)
     gc.freeze()  # the model's tables live for good; the collector needn't walk them
     async with Application(settings, NAME) as app:
         pool = await app.enter(postgres.pool(settings))
@@ -72,10 +75,11 @@ async def serve(settings: ValuationSettings, clock: Clock = utc_now) -> None:
         index.update(await indices.latest("", settings.index_region))  # the first answer already stands on it
         app.spawn("index_in_memory", index.follow(indices, feed))
         residuals = Residuals(batcher.call, residual_policies, index)
+        revaluing = Revaluing(appraising, index, battery_policies)
         services: list[Registration] = [
             (
                 valuation_service_pb2_grpc.add_ValuationServiceServicer_to_server,
-                ValuationServicer(appraising, batcher, store, residuals, clock),
+                ValuationServicer(appraising, batcher, store, residuals, revaluing, clock),
                 valuation_service_pb2.DESCRIPTOR.services_by_name["ValuationService"].full_name,
             ),
             (

@@ -16,6 +16,8 @@ class ValuationSettings(ServiceSettings):
     """Dated tables for what the data can't tell, instead of the shipped ones."""
     residual_policy_file: Path | None = None
     """How forecasts widen with the horizon, instead of the shipped table."""
+    battery_policy_file: Path | None = None
+    """Prices and fade of batteries, instead of the shipped table."""
     index_region: str = "all"
     """Region of the published index that values move with."""
     appraisal_topic: str = "carlien.valuation.appraisal.v1"

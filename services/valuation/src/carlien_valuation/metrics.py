@@ -19,6 +19,12 @@ MODEL_MAPE = Gauge(
 )
 
 
+RESIDUALS = Counter("carlien_valuation_residual_forecasts_total", "Residual forecasts answered, by outcome.", ["outcome"])
+REVALUATIONS = Counter(
+    "carlien_valuation_revaluations_total", "Positions of portfolios answered: valued, abstained or refused as sent.", ["outcome"]
+)
+
+
 def counted(appraisal: Appraisal) -> None:
     """Count one answer."""
     APPRAISALS.labels(appraisal.abstain_reason or "valued").inc()

@@ -85,13 +85,11 @@ def car_of(message: vehicle_pb2.Vehicle, today: date) -> Car:
         if odometer is not None and not 0 <= odometer <= MAX_ODOMETER_KM:
             raise invalid("vehicle.odometer_km", "ODOMETER_IMPLAUSIBLE", f"An odometer reads 0 to {MAX_ODOMETER_KM} km.")
     with fields:
-        if message.usage_nature not in _USAGES:
-            raise invalid("vehicle.usage_nature", "USAGE_UNKNOWN", "This usage nature isn't known.")
-        usage = _USAGES[message.usage_nature]
+        usage = usage_of(message.usage_nature, "vehicle.usage_nature")
     with fields:
         new_price = _new_price(message)
     with fields:
-        grade = _grade(message.condition)
+        grade = grade_of_condition(message.condition, "vehicle.condition")
     with fields:
         fuel = _fuel(message.fuel_type)
     with fields:
@@ -124,17 +122,25 @@ def _new_price(message: vehicle_pb2.Vehicle) -> Money | None:
     return money_from_proto(message.new_price, "vehicle.new_price").require_positive("vehicle.new_price")
 
 
-def _grade(message: vehicle_pb2.Condition) -> int | None:
+def usage_of(value: vehicle_pb2.UsageNature.ValueType, field: str) -> Usage:
+    """A usage nature; private where not stated."""
+    if value not in _USAGES:
+        raise invalid(field, "USAGE_UNKNOWN", "This usage nature isn't known.")
+    return _USAGES[value]
+
+
+def grade_of_condition(message: vehicle_pb2.Condition, field: str) -> int | None:
+    """A grade of GB/T 30323, from sub-scores where those are given; None where nothing is stated."""
     kind = message.WhichOneof("condition")
     if kind is None:
         return None
     if kind == "scores":
         scores = {name: getattr(message.scores, name) for name in ConditionScores.__slots__}
         if any(value > 4 for value in scores.values()):
-            raise invalid("vehicle.condition.scores", "SCORE_RANGE", "Sub-scores run from 0 to 4.")
+            raise invalid(f"{field}.scores", "SCORE_RANGE", "Sub-scores run from 0 to 4.")
         return grade_of(ConditionScores(**scores))
     if message.grade not in vehicle_pb2.ConditionGrade.values():
-        raise invalid("vehicle.condition.grade", "GRADE_UNKNOWN", "Grades run from 1 to 5.")
+        raise invalid(f"{field}.grade", "GRADE_UNKNOWN", "Grades run from 1 to 5.")
     return int(message.grade) or None
 
 

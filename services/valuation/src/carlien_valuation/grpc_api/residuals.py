@@ -21,9 +21,7 @@ def residual_request(message: valuation_service_pb2.ForecastResidualRequest, tod
     with fields:
         car = car_of(message.vehicle, today)
     with fields:
-        if message.price_type and message.price_type not in _PRICE_TYPES:
-            raise invalid("price_type", "PRICE_TYPE_UNKNOWN", f"{message.price_type} is no price type.")
-        price_type = _PRICE_TYPES.get(message.price_type, PriceType.WHOLESALE)
+        price_type = price_type_of(message.price_type)
     with fields:
         day = date_from_proto(message.valuation_date, "valuation_date") if message.HasField("valuation_date") else today
     with fields:
@@ -32,6 +30,13 @@ def residual_request(message: valuation_service_pb2.ForecastResidualRequest, tod
     request = ResidualRequest(car, message.horizon_months, message.annual_mileage_km, price_type, day, currency)
     check(request)
     return request
+
+
+def price_type_of(value: appraisal_pb2.PriceType.ValueType) -> PriceType:
+    """A market; wholesale where none is stated."""
+    if value and value not in _PRICE_TYPES:
+        raise invalid("price_type", "PRICE_TYPE_UNKNOWN", f"{value} is no price type.")
+    return _PRICE_TYPES.get(value, PriceType.WHOLESALE)
 
 
 def residual_response(forecast: ResidualForecast) -> valuation_service_pb2.ForecastResidualResponse:

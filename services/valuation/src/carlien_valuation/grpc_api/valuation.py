@@ -1,5 +1,9 @@
 """ValuationService: convert in, appraise, convert out."""
 
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from functools import partial
+
 import grpc
 
 from carlien.valuation.v1 import appraisal_pb2, valuation_service_pb2, valuation_service_pb2_grpc
@@ -12,9 +16,15 @@ from carlien_valuation.domain.appraisal import Appraisal
 from carlien_valuation.grpc_api.answers import appraisal_message, batch_answer, batch_error
 from carlien_valuation.grpc_api.requests import appraise_request, batch_requests
 from carlien_valuation.grpc_api.residuals import residual_request, residual_response
+from carlien_valuation.grpc_api.revaluations import outcome, position_of, revaluation_response
+from carlien_valuation.grpc_api.streams import gathered
 from carlien_valuation.service.appraise import Appraising, Request
 from carlien_valuation.service.batching import Batcher
 from carlien_valuation.service.residual import Residuals
+from carlien_valuation.service.revalue import Position, Refused, Revaluation, Revaluing
+
+REVALUE_BATCH = 256
+"""Positions valued in one turn; others' appraisals wait no longer than that."""
 
 
 class ValuationServicer(valuation_service_pb2_grpc.ValuationServiceServicer):
@@ -26,12 +36,14 @@ class ValuationServicer(valuation_service_pb2_grpc.ValuationServiceServicer):
         batcher: Batcher[Request, Appraisal],
         store: PostgresAppraisals,
         residuals: Residuals,
+        revaluing: Revaluing,
         clock: Clock,
     ) -> None:
         self._appraising = appraising
         self._batcher = batcher
         self._store = store
         self._residuals = residuals
+        self._revaluing = revaluing
         self._clock = clock
 
     async def Appraise(
@@ -81,4 +93,25 @@ class ValuationServicer(valuation_service_pb2_grpc.ValuationServiceServicer):
         """Value one car month by month ahead."""
         asked = residual_request(request, self._clock().date())
         self._appraising.check(Request(asked.car, (asked.price_type,), asked.valuation_date, asked.currency))
-        return residual_response(await self._residuals.forecast(asked))
+        forecast = await self._residuals.forecast(asked)
+        metrics.RESIDUALS.labels("valued" if forecast.points else "abstained").inc()
+        return residual_response(forecast)
+
+    async def RevaluePortfolio(
+        self,
+        requests: AsyncIterator[valuation_service_pb2.RevaluePortfolioRequest],
+        _context: grpc.aio.ServicerContext[object, object],
+    ) -> AsyncIterator[valuation_service_pb2.RevaluePortfolioResponse]:
+        """Re-mark a book: what has arrived meanwhile is valued together, answers keep the order."""
+        async with aclosing(gathered(requests, REVALUE_BATCH)) as batches:
+            async for batch in batches:
+                today = self._clock().date()
+                positions = [position_of(message, today) for message in batch]
+                sound = [position for position in positions if isinstance(position, Position)]
+                answers: Iterator[Revaluation | Refused] = iter(
+                    await self._batcher.turn(partial(self._revaluing.revalue, sound)) if sound else ()
+                )
+                for position in positions:
+                    answer = position if isinstance(position, Refused) else next(answers)
+                    metrics.REVALUATIONS.labels(outcome(answer)).inc()
+                    yield revaluation_response(answer)

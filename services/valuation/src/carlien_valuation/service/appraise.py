@@ -152,14 +152,18 @@ class Appraising:
 
     def _levels(self, car: Car, policy: AppraisalPolicy, values: dict[str, float]) -> dict[str, float]:
         """The value after each step, in the order it is built up, with policy factors where the model has no column."""
-        condition = 1.0 if self.appraiser.condition or car.grade is None else policy.grades[car.grade]
-        usage = (
-            1.0
-            if self.appraiser.usage
-            else policy.usages[car.usage] * policy.transfer ** min(car.transfer_count or 0, policy.transfers_counted)
-        )
+        condition, usage = self._policy_factors(car, policy)
         factors = {"base": 1.0, "age": 1.0, "mileage": 1.0, "condition": condition, "usage": condition * usage, "region": condition * usage}
         return {step: values[step] * factor for step, factor in factors.items() if step in values}
+
+    def policy_factors(self, car: Car, day: date) -> tuple[float, float]:
+        """Factors of condition and of usage and transfers that come from the policy; 1 where the model has a column for it."""
+        return self._policy_factors(car, in_force(self._policies, day))
+
+    def _policy_factors(self, car: Car, policy: AppraisalPolicy) -> tuple[float, float]:
+        condition = 1.0 if self.appraiser.condition or car.grade is None else policy.grades[car.grade]
+        transfers = min(car.transfer_count or 0, policy.transfers_counted)
+        return condition, 1.0 if self.appraiser.usage else policy.usages[car.usage] * policy.transfer**transfers
 
     def _estimate(
         self, price_type: PriceType, policy: AppraisalPolicy, levels: dict[str, float], spread: Spread, support: Support, request: Request

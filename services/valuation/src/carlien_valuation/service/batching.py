@@ -12,6 +12,7 @@ from carlien_common.domain.errors import exhausted
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Answer = TypeVar("Answer")
 
 
 class Batcher(Generic[Item, Result]):
@@ -35,6 +36,10 @@ class Batcher(Generic[Item, Result]):
     async def call(self, items: Sequence[Item]) -> Sequence[Result]:
         """One batch by itself, in the same thread and so in turn with the others."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._compute, items)
+
+    async def turn(self, work: Callable[[], Answer]) -> Answer:
+        """Other work that needs what `compute` uses, in the same thread and so in turn with it."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
     async def run(self) -> None:
         """Work until cancelled."""

@@ -1,0 +1,210 @@
+"""Re-marking a book: each car appraised as it is now, and the way there from its previous value explained.
+
+The explanation asks the model for the car in states between then and now, all of a batch's states in one call.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+from carlien_common.domain.errors import DomainError, invalid
+from carlien_common.domain.money import Money
+from carlien_valuation.domain.appraisal import Appraisal, PriceType
+from carlien_valuation.domain.battery import BatteryPolicy, Pack, in_force, split
+from carlien_valuation.domain.car import Car, Usage
+from carlien_valuation.domain.revaluation import Cause, Changes, explain
+from carlien_valuation.service.appraise import DAYS_PER_YEAR, Appraising, Request
+from carlien_valuation.service.ports import MarketIndex, Point
+
+KWH_PER_KM = Decimal("0.16")
+"""From the battery; turns kilometres into full cycles where nothing better is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Previous:
+    """A car's previous value and what was true of it then."""
+
+    value: Money
+    day: date
+    odometer_km: int | None
+    usage: Usage
+    transfer_count: int | None
+    grade: int | None
+    soh: Decimal | None
+    index_level: float
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """One car of a book as it is now."""
+
+    position_id: str
+    car: Car
+    previous: Previous
+    price_type: PriceType
+    day: date
+    expected_annual_km: int | None = None
+    pack: Pack | None = None
+
+    @property
+    def request(self) -> Request:
+        """The car as it is now, to be appraised."""
+        return Request(self.car, (self.price_type,), self.day, self.previous.value.currency, waterfall=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Revaluation:
+    """New values and why, or (without values) an abstention."""
+
+    position_id: str
+    appraisal: Appraisal
+    p10: Money | None = None
+    p50: Money | None = None
+    p90: Money | None = None
+    changes: Changes | None = None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A position that can't be valued as it was sent."""
+
+    position_id: str
+    error: DomainError
+
+
+Step = dict[Cause, tuple[int, int]]
+"""For each cause, the rows of the states before and after it."""
+
+
+class Revaluing:
+    """The use case; synchronous: callers run it in the appraiser's turn."""
+
+    def __init__(self, appraising: Appraising, index: MarketIndex, battery: Sequence[BatteryPolicy]) -> None:
+        self._appraising, self._index, self._battery = appraising, index, battery
+
+    def revalue(self, positions: Sequence[Position]) -> list[Revaluation | Refused]:
+        """One answer per position, in order."""
+        errors = [self._fault(position) for position in positions]
+        answers = iter(self._values([position for position, error in zip(positions, errors, strict=True) if error is None]))
+        return [
+            Refused(position.position_id, error) if error is not None else next(answers)
+            for position, error in zip(positions, errors, strict=True)
+        ]
+
+    def _fault(self, position: Position) -> DomainError | None:
+        previous, car = position.previous, position.car
+        try:
+            self._appraising.check(position.request)
+            previous.value.require_positive("previous.value")
+            if previous.day > position.day:
+                raise invalid("previous.valuation_date", "PREVIOUS_IN_FUTURE", "The previous value is dated after the new one.")
+            if car.first_registration and previous.day < car.first_registration:
+                raise invalid("previous.valuation_date", "PREVIOUS_BEFORE_REGISTRATION", "The previous value is older than the car.")
+        except DomainError as error:
+            return error
+        return None
+
+    def _values(self, positions: Sequence[Position]) -> list[Revaluation]:
+        appraisals = self._appraising.appraise([position.request for position in positions])
+        points: list[Point] = []
+        steps: list[Step] = [
+            {} if appraisal.abstained else self._between(position, points)
+            for position, appraisal in zip(positions, appraisals, strict=True)
+        ]
+        values = self._appraising.appraiser.values(points)[:, 1].tolist() if points else []
+        return [
+            self._answer(position, appraisal, {cause: values[after] / values[before] for cause, (before, after) in step.items()})
+            for position, appraisal, step in zip(positions, appraisals, steps, strict=True)
+        ]
+
+    def _between(self, position: Position, points: list[Point]) -> Step:
+        """The states from then to now; a state that equals the one before it shares its row."""
+        car, previous, appraiser = position.car, position.previous, self._appraising.appraiser
+        then = _as_then(position)
+        used_now = dataclasses.replace(car, grade=previous.grade)
+        market = min(position.day, appraiser.data_cutoff)
+        age_then, age_now = _age(car, previous.day), _age(car, position.day)
+        km_then = None if previous.odometer_km is None else float(previous.odometer_km)
+        km_now = None if car.odometer_km is None else float(car.odometer_km)
+        expected = km_now if km_then is None or km_now is None else km_then + self._expected_km(position, age_then, age_now)
+        states = [
+            (Cause.AGE, Point(then, market, age_now, expected)),
+            (Cause.MILEAGE, Point(then, market, age_now, km_now)),
+            (Cause.USAGE, Point(used_now, market, age_now, km_now)),
+            (Cause.CONDITION, Point(car, market, age_now, km_now)),
+        ]
+        points.append(Point(then, market, age_then, km_now if km_then is None else km_then))
+        step: Step = {}
+        for cause, point in states:
+            row = len(points) - 1
+            if point != points[row]:
+                points.append(point)
+            step[cause] = (row, len(points) - 1)
+        return step
+
+    def _expected_km(self, position: Position, age_then: float, age_now: float) -> float:
+        if position.expected_annual_km is not None:
+            return position.expected_annual_km * (age_now - age_then)
+        typical = self._appraising.appraiser.typical_odometer
+        return max(typical(age_now) - typical(age_then), 0.0)
+
+    def _answer(self, position: Position, appraisal: Appraisal, factors: dict[Cause, float]) -> Revaluation:
+        remarks = tuple(remark.code for remark in appraisal.warnings)
+        if appraisal.abstained:
+            return Revaluation(position.position_id, appraisal, warnings=remarks)
+        estimate, previous = appraisal.estimates[0], position.previous
+        factors[Cause.MARKET] = self._market(position, appraisal)
+        condition_then, usage_then = self._appraising.policy_factors(_as_then(position), position.day)
+        condition_now, usage_now = self._appraising.policy_factors(position.car, position.day)
+        factors[Cause.USAGE] *= usage_now / usage_then
+        factors[Cause.CONDITION] *= condition_now / condition_then
+        added, battery, code = self._battery_effect(position, estimate.p50)
+        values = [_no_less_than_a_cent(value + added) for value in (estimate.p10, estimate.p50, estimate.p90)]
+        changes = explain(previous.value, factors, battery, values[1])
+        return Revaluation(position.position_id, appraisal, values[0], values[1], values[2], changes, (*remarks, *code))
+
+    def _market(self, position: Position, appraisal: Appraisal) -> float:
+        """Level now over level then."""
+        if position.previous.index_level > 0 and appraisal.index_level > 0:
+            return appraisal.index_level / position.previous.index_level
+        then = self._index.read(position.car, self._appraising.appraiser.data_cutoff, position.previous.day)
+        return appraisal.index_level / then.level
+
+    def _battery_effect(self, position: Position, market_value: Money) -> tuple[Money, Money | None, tuple[str, ...]]:
+        """What the pack adds to the market value now, the change of that since then, and a remark where it can't be told."""
+        nothing = market_value - market_value
+        if position.pack is None:
+            return nothing, None, ()
+        policy = in_force(self._battery, position.day)
+        if policy.currency != market_value.currency:
+            return nothing, None, ("BATTERY_NOT_VALUED",)
+        now = self._pack_adjustment(position, market_value, position.pack, position.day, position.car.odometer_km, policy)
+        if position.pack.leased or position.previous.soh is None or position.pack.soh is None:
+            return now, now if position.pack.leased else nothing, ()
+        pack_then = dataclasses.replace(position.pack, soh=position.previous.soh)
+        then = self._pack_adjustment(position, market_value, pack_then, position.previous.day, position.previous.odometer_km, policy)
+        return now, now - then, ()
+
+    def _pack_adjustment(
+        self, position: Position, market_value: Money, pack: Pack, day: date, odometer_km: int | None, policy: BatteryPolicy
+    ) -> Money:
+        age = Decimal(repr(max(_age(position.car, day), 0.0))) if position.car.first_registration else Decimal(0)
+        cycles = Decimal(odometer_km or 0) * KWH_PER_KM / pack.capacity_kwh if pack.capacity_kwh > 0 else Decimal(0)
+        return split(market_value, pack, age, cycles, policy).adjustment
+
+
+def _as_then(position: Position) -> Car:
+    """The car with what was true of it at its previous value, but for age and distance."""
+    previous = position.previous
+    return dataclasses.replace(position.car, usage=previous.usage, transfer_count=previous.transfer_count, grade=previous.grade)
+
+
+def _age(car: Car, day: date) -> float:
+    return max(0.0, (day - car.first_registration).days / DAYS_PER_YEAR) if car.first_registration else float("nan")
+
+
+def _no_less_than_a_cent(value: Money) -> Money:
+    return value if value.amount > 0 else Money(value.minor_unit, value.currency)

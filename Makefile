@@ -59,6 +59,9 @@ test: setup ## Unit, contract and integration tests against a PostgreSQL, Kafka 
 test-faults: setup ## Every kill and cut, on the tests' own stack
 	@integration-tests/run.sh -m faults
 
+bench: up ## Measure the running stack, each figure beside its reference, into .local/bench.json (B=area: one area)
+	@source .local/env && PYTHONPATH=integration-tests .venv/bin/python -m benchmarks.run $(if $(B),--area $(B))
+
 HELM := $(HOME)/.cache/carlien/tools/helm
 $(HELM):
 	@echo "building helm 3.22 (3 minutes) ..." && GOBIN=$(dir $@) go install helm.sh/helm/v3/cmd/helm@v3.22.0

@@ -1,0 +1,14 @@
+"""What a call costs before anything is done for it."""
+
+from benchmarks.measure import Figure, Session, empty_rpc
+
+
+async def run(session: Session) -> list[Figure]:
+    """Measure an empty rpc of each service, alone and at 64 at once."""
+    alone = await empty_rpc(session, session.stack.pricing, 1, 500)
+    crowd = await empty_rpc(session, session.stack.pricing, 64)
+    return [
+        Figure("empty rpc, one by one, median", alone.median, "s"),
+        Figure("empty rpc, 64 at once", crowd.rate, "1/s"),
+        Figure("empty rpc, 64 at once, p99", crowd.quantile(0.99), "s"),
+    ]

@@ -17,6 +17,7 @@ from carlien_common.tracing import current_traceparent
 NAME = "carlien.test.v1.EchoService"
 KINDS = {"Unary": (False, False), "ServerStream": (False, True), "ClientStream": (True, False), "BidiStream": (True, True)}
 WRITER = "Writer"
+RPCS = [*KINDS, WRITER]
 
 
 def _descriptor() -> Any:
@@ -43,6 +44,28 @@ def _descriptor() -> Any:
 DESCRIPTOR = _descriptor()
 
 
+def _error(kind: str, argument: str) -> Exception:
+    if kind == "kind":
+        return DomainError(ErrorKind[argument], f"REASON_{argument}", "told to")
+    if kind == "fields":
+        both = [*invalid("a", "A_BAD", "a is bad").violations, *invalid("b.c", "C_BAD", "c is bad").violations]
+        return DomainError(ErrorKind.INVALID, "SEVERAL", "several", both)
+    if kind == "metadata":
+        return precondition("FIRST_RANK_TAKEN", "taken", registration_number=argument)
+    return TimeoutError() if kind == "timeout_error" else RuntimeError(argument)
+
+
+def _answer(kind: str, argument: str) -> str:
+    if kind == "caller":
+        caller = current_caller()
+        return f"{caller.org}/{caller.role}"
+    if kind == "deadline":
+        return str(remaining_deadline())
+    if kind == "trace":
+        return current_traceparent() or ""
+    return "x" * int(argument) if kind == "big" else ""
+
+
 class Echo:
     """Answers with what it got, or does what the text says."""
 
@@ -53,42 +76,22 @@ class Echo:
     async def act(self, text: str, context: Any) -> StringValue:
         self.started.set()
         kind, _, argument = text.partition(":")
-        if kind == "kind":
-            raise DomainError(ErrorKind[argument], f"REASON_{argument}", "told to")
+        if kind in ("kind", "secret", "fields", "metadata", "timeout_error"):
+            raise _error(kind, argument)
         if kind == "abort":
             await context.abort(grpc.StatusCode[argument], "told to")
         if kind == "set_code":
             context.set_code(grpc.StatusCode[argument])
-            return StringValue()
-        if kind == "secret":
-            raise RuntimeError(argument)
-        if kind == "fields":
-            raise DomainError(
-                ErrorKind.INVALID,
-                "SEVERAL",
-                "several",
-                [*invalid("a", "A_BAD", "a is bad").violations, *invalid("b.c", "C_BAD", "c is bad").violations],
-            )
-        if kind == "metadata":
-            raise precondition("FIRST_RANK_TAKEN", "taken", registration_number=argument)
         if kind == "hang":
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                self.cancelled.set()
-                raise
-        if kind == "caller":
-            caller = current_caller()
-            return StringValue(value=f"{caller.org}/{caller.role}")
-        if kind == "deadline":
-            return StringValue(value=str(remaining_deadline()))
-        if kind == "trace":
-            return StringValue(value=current_traceparent() or "")
-        if kind == "timeout_error":
-            raise TimeoutError
-        if kind == "big":
-            return StringValue(value="x" * int(argument))
-        return StringValue(value=text)
+            await self._hang()
+        return StringValue(value=_answer(kind, argument) or text)
+
+    async def _hang(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled.set()
+            raise
 
     async def unary(self, request: StringValue, context: Any) -> StringValue:
         return await self.act(request.value, context)

@@ -9,6 +9,7 @@ from typing import Any
 import echo_service
 import grpc
 import pytest
+import yaml
 from echo_service import Echo, ask, start
 from prometheus_client import REGISTRY
 
@@ -24,8 +25,8 @@ from carlien_common.health import Health
 from carlien_common.testing import hostile
 from carlien_common.testing.pki import Pki
 
-RPCS = [*echo_service.KINDS, echo_service.WRITER]
-POLICY = Policy.parse("carlien.test.v1.EchoService: {%s}" % ", ".join(f"{name}: [originator]" for name in RPCS))
+RPCS = echo_service.RPCS
+POLICY = Policy.parse(yaml.dump({echo_service.NAME: dict.fromkeys(echo_service.RPCS, ["originator"])}))
 MakeSettings = Callable[..., ServiceSettings]
 
 
@@ -274,7 +275,8 @@ async def test_health_follows_readiness(make_settings: MakeSettings, pki: Pki) -
     services = [(echo_service.add_to_server, Echo(), echo_service.NAME)]
     async with grpc_server(make_settings(), services, policy=POLICY, health=health) as running:
         address = f"127.0.0.1:{running.port}"
-        for accepting, up, serving in ((False, True, False), (True, True, True), (True, False, False), (True, True, True)):
+        for accepting, is_up, serving in ((False, True, False), (True, True, True), (True, False, False), (True, True, True)):
+            up = is_up
             health.accepting = accepting
             await health.refresh()
             if serving:

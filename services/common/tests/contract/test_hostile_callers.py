@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 
 import echo_service
 import pytest
+import yaml
 
 from carlien_common.config import ServiceSettings
 from carlien_common.grpc.policy import Policy
@@ -11,7 +12,7 @@ from carlien_common.grpc.server import grpc_server
 from carlien_common.testing import hostile
 from carlien_common.testing.pki import Pki
 
-POLICY = Policy.parse("carlien.test.v1.EchoService: {%s}" % ", ".join(f"{name}: [originator]" for name in (*echo_service.KINDS, "Writer")))
+POLICY = Policy.parse(yaml.dump({echo_service.NAME: dict.fromkeys(echo_service.RPCS, ["originator"])}))
 MAX_BYTES = 64 * 1024
 CASES = hostile.cases([echo_service.DESCRIPTOR], POLICY, max_message_bytes=MAX_BYTES)
 

@@ -167,7 +167,7 @@ class KafkaConsumerLoop:
         try:
             carried: list[Record] = []
             while not self._stop.is_set():
-                records = carried or _records(consumer.poll(timeout_ms=POLL_MS, max_records=self._max_records), self._prefix)
+                records = carried or self._poll(consumer, POLL_MS)
                 carried = []
                 if records:
                     carried = self._handle(consumer, loop, records)
@@ -195,6 +195,16 @@ class KafkaConsumerLoop:
             consumer.subscribe(topics=self._topics, listener=self._assignment)
             return consumer
         return None
+
+    def _poll(self, consumer: KafkaConsumer, timeout_ms: int) -> list[Record]:
+        polled = consumer.poll(timeout_ms=timeout_ms, max_records=self._max_records)
+        # kafka-python 3.0.12 forgets a rebalance that new metadata started when a poll times out between the two halves of it: the
+        # leader notes the new metadata in the first half, so the next poll sees no reason to go on, and with heartbeats switched
+        # off meanwhile the member is dead for good. Its own flag brings it back; when nothing is wrong this asks for nothing.
+        coordinator = consumer._coordinator  # noqa: SLF001 - there is no other way in
+        if coordinator.rejoining and not coordinator.need_rejoin():
+            coordinator.request_rejoin()
+        return _records(polled, self._prefix)
 
     def _handle(self, consumer: KafkaConsumer, loop: asyncio.AbstractEventLoop, records: list[Record]) -> list[Record]:
         """Has the batch processed and commits it. Returns records that came in meanwhile, after a rebalance."""
@@ -225,7 +235,7 @@ class KafkaConsumerLoop:
                 paused = True
                 # Each time anew: a rebalance forgets what was paused.
                 consumer.pause(*consumer.assignment())
-                carried += _records(consumer.poll(timeout_ms=0, max_records=self._max_records), self._prefix)
+                carried += self._poll(consumer, 0)
         if paused:
             consumer.resume(*consumer.paused())
         return carried

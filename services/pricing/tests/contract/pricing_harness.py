@@ -29,6 +29,8 @@ from carlien.pricing.v1 import (
 from carlien.telematics.v1 import telematics_service_pb2, telematics_service_pb2_grpc
 from carlien.valuation.v1 import appraisal_pb2, residual_pb2, valuation_service_pb2, valuation_service_pb2_grpc, vehicle_pb2
 from carlien.valuation.v1 import events_pb2 as valuation_events_pb2
+from carlien_common.domain.errors import invalid
+from carlien_common.grpc import errors
 from carlien_common.kafka import CloudEvent
 from carlien_pricing.bootstrap import serve
 from carlien_pricing.config import PricingSettings
@@ -83,7 +85,9 @@ class Neighbours(
         await self._behave("valuation", context)
         self.appraisal_requests.append(request)
         if request.currency_code != self.currency:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "currency")
+            error = invalid("currency_code", "CURRENCY_UNSUPPORTED", f"This model values in {self.currency}.")
+            code = grpc.StatusCode.INVALID_ARGUMENT
+            await context.abort(code, error.message, errors.trailers(code, error))
         known = self._appraised.get(request.idempotency_key)
         if known is None:
             known = self.appraisal(request.vehicle.vin, request.valuation_date)

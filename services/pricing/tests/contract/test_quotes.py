@@ -154,6 +154,19 @@ class TestQuote:
 
 
 class TestDependencies:
+    async def test_what_valuation_refuses_names_our_field(self, service: Service) -> None:
+        refusal = await refused(service.pricing.Quote(quote_request(amount=money(60_000, "USD"))))
+        assert refusal == (grpc.StatusCode.INVALID_ARGUMENT, "CURRENCY_UNSUPPORTED", {"amount.currency_code"})
+
+    async def test_a_contract_of_tomorrow_rests_on_todays_value(self, service: Service) -> None:
+        tomorrow = datetime.now(UTC).date() + timedelta(days=20)
+        on = Date(year=tomorrow.year, month=tomorrow.month, day=tomorrow.day)
+        answer = (await service.pricing.Quote(quote_request(quote_date=on))).quote
+        assert answer.quote_date == on
+        today = datetime.now(UTC).date()
+        asked = service.neighbours.appraisal_requests[0].valuation_date
+        assert (asked.year, asked.month, asked.day) == (today.year, today.month, today.day)
+
     @pytest.mark.parametrize("how", ["down", "slow"])
     @pytest.mark.parametrize(("name", "reason"), [("valuation", "VALUATION_UNAVAILABLE"), ("lien-registry", "LIEN_REGISTRY_UNAVAILABLE")])
     async def test_no_price_without_a_value_or_a_search(self, service: Service, how: str, name: str, reason: str) -> None:

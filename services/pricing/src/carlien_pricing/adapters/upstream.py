@@ -1,6 +1,7 @@
 """Valuation, lien registry and telematics by gRPC, each with a deadline of its own and a stated answer when it is missed."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TypeVar
@@ -24,6 +25,14 @@ log = get_logger(__name__)
 
 T = TypeVar("T")
 
+# Fields of our neighbours' requests that come from fields of other names in ours.
+_OUR_FIELDS = {
+    "currency_code": "amount.currency_code",
+    "valuation_date": "quote_date",
+    "horizon_months": "term_months",
+    "vin": "vehicle.vin",
+}
+
 _ASKED = (appraisal_pb2.PRICE_TYPE_WHOLESALE, appraisal_pb2.PRICE_TYPE_FORCED_SALE)
 # What a lien search may still be for the caller: time to price and store must remain.
 _RESERVE_SECONDS = 0.2
@@ -38,7 +47,13 @@ def _refusal(error: grpc.aio.AioRpcError, reason: str, name: str) -> DomainError
     """The other's verdict on the input is passed on; anything else means that it isn't there."""
     known = to_domain_error(error)
     if known is not None and known.kind is ErrorKind.INVALID:
-        return known
+        return DomainError(
+            known.kind,
+            known.reason,
+            known.message,
+            [replace(violation, field=_OUR_FIELDS.get(violation.field, violation.field)) for violation in known.violations],
+            known.metadata,
+        )
     DEGRADED.labels(dependency=name).inc()
     log.warning("dependency_unavailable", dependency=name, code=error.code().name)
     return unavailable(reason, f"{name} does not answer; nothing is priced without it")

@@ -3,7 +3,7 @@
 The price never depends on anything but `QuoteInputs` and the policy bundle: no clock, no random state, no I/O.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 
 import numpy as np
@@ -213,7 +213,17 @@ def simulate(setting: Setting, risk: RiskInputs, rate: float) -> LossDistributio
     )
 
 
-def solve_rate(setting: Setting, risk: RiskInputs) -> tuple[float | None, RiskInputs, LossDistribution]:
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """The rate that earns the hurdle (None: no rate does), and the loss it was found with."""
+
+    rate: float | None
+    risk: RiskInputs
+    loss_factor: float
+    losses: LossDistribution
+
+
+def solve_rate(setting: Setting, risk: RiskInputs) -> Solution:
     """The rate for the hurdle with the joint simulation's loss.
 
     The closed form finds the neighbourhood; the simulation there says by how much dependence raises the loss; the rate is
@@ -226,8 +236,8 @@ def solve_rate(setting: Setting, risk: RiskInputs) -> tuple[float | None, RiskIn
     losses = simulate(setting, risk, at)
     # Dependence can only hurt: sampling noise must not make the loan cheaper.
     factor = max(round(losses.expected_loss / closed, _FACTOR_DIGITS), 1.0) if closed > 1e-9 else 1.0
-    adjusted = replace(risk, loss_factor=factor)
-    return (rate_for_hurdle(shape, adjusted, costs, first) if first is not None else None), adjusted, losses
+    rate = None if first is None else rate_for_hurdle(shape, risk, costs, factor, first)
+    return Solution(rate, risk, factor, losses)
 
 
 def price(inputs: QuoteInputs, policies: PolicyBundle) -> PricedQuote:
@@ -235,10 +245,10 @@ def price(inputs: QuoteInputs, policies: PolicyBundle) -> PricedQuote:
     setting = prepare(inputs, policies)
     reasons = list(setting.notes)
     reasons.extend(eligibility.blocks(setting))
-    rate, risk, losses = solve_rate(setting, setting.risk())
-    if rate is None:
+    solution = solve_rate(setting, setting.risk())
+    if solution.rate is None:
         reasons.append(Reason(ReasonCode.HURDLE_NOT_REACHED, "No rate up to 500 % a year earns the hurdle."))
-    return assemble(setting, rate, risk, losses, reasons)
+    return assemble(setting, solution, reasons)
 
 
 def nominal_rate(setting: Setting, solved: float, cell: Cell) -> Decimal:
@@ -264,9 +274,9 @@ def terms_at(setting: Setting, nominal: Decimal) -> LoanTerms:
     )
 
 
-def assemble(setting: Setting, solved: float | None, risk: RiskInputs, losses: LossDistribution, reasons: list[Reason]) -> PricedQuote:
+def assemble(setting: Setting, solution: Solution, reasons: list[Reason]) -> PricedQuote:
     """Schedule, cost, caps and figures at the solved rate; adds RATE_ABOVE_CAP where a cap is broken."""
-    nominal = nominal_rate(setting, HIGHEST_RATE if solved is None else solved, setting.cell)
+    nominal = nominal_rate(setting, HIGHEST_RATE if solution.rate is None else solution.rate, setting.cell)
     request, law = setting.inputs.request, setting.policies.law
     schedule = build_schedule(terms_at(setting, nominal), setting.monthly_fee)
     cost = annualised_cost(setting.principal, schedule, setting.upfront_fees)
@@ -281,7 +291,7 @@ def assemble(setting: Setting, solved: float | None, risk: RiskInputs, losses: L
         if not cap.kept
     )
     default_limit = default_interest_limit(law, request.lender, request.quote_date, nominal)
-    result = profitability(setting.shape, risk, setting.costs(), float(nominal))
+    result = profitability(setting.shape, solution.risk, setting.costs(), float(nominal), solution.loss_factor)
     return PricedQuote(
         offered=not any(reason.blocking for reason in reasons),
         principal=setting.principal,
@@ -294,8 +304,8 @@ def assemble(setting: Setting, solved: float | None, risk: RiskInputs, losses: L
         default_interest_limit=default_limit.value,
         default_interest_rule=default_limit.rule,
         cell=setting.cell,
-        steps=_steps(setting, nominal, risk, solved),
-        loss=_loss_figures(setting, risk, losses, result, nominal),
+        steps=_steps(setting, nominal, solution),
+        loss=_loss_figures(setting, solution, result, nominal),
         raroc=round(result.raroc, _DIGITS),
         hurdle=setting.economics.hurdle,
         schedule=schedule,
@@ -317,7 +327,7 @@ def _rounded(cost: AnnualisedCost) -> AnnualisedCost:
     return AnnualisedCost(round(cost.monthly, 12), round(cost.irr, 12), round(cost.simple, 12))
 
 
-def _steps(setting: Setting, nominal: Decimal, risk: RiskInputs, base: float | None) -> tuple[MatrixStep, ...]:
+def _steps(setting: Setting, nominal: Decimal, solution: Solution) -> tuple[MatrixStep, ...]:
     """The marginal effect of one step on each axis: the other cell's add-on, and the loss that goes with it."""
     steps = []
     costs, shape = setting.costs(), setting.shape
@@ -325,34 +335,37 @@ def _steps(setting: Setting, nominal: Decimal, risk: RiskInputs, base: float | N
         better = setting.grades.better(axis)
         if better is None:
             continue
-        moved = risk
+        moved = solution.risk
         if axis is Axis.USAGE:
-            moved = replace(setting.risk(usage=better.usage), loss_factor=risk.loss_factor)
+            moved = setting.risk(usage=better.usage)
         elif axis is Axis.BORROWER:
             bound = setting.matrix.grade_rules.borrower_pd[better.borrower - 1]
-            moved = replace(setting.risk(pd_12m=min(bound, risk.pd_12m)), loss_factor=risk.loss_factor)
+            moved = setting.risk(pd_12m=min(bound, moved.pd_12m))
         # The collateral axis moves the add-on alone.
-        solved = base if moved is risk else rate_for_hurdle(shape, moved, costs, base)
+        unmoved = moved is solution.risk
+        solved = solution.rate if unmoved else rate_for_hurdle(shape, moved, costs, solution.loss_factor, solution.rate)
         if solved is not None:
             cell = setting.matrix.cell(better)
             steps.append(MatrixStep(axis, cell, nominal_rate(setting, solved, cell) - nominal))
     return tuple(steps)
 
 
-def _loss_figures(setting: Setting, risk: RiskInputs, losses: LossDistribution, result: Profitability, nominal: Decimal) -> LossFigures:
+def _loss_figures(setting: Setting, solution: Solution, result: Profitability, nominal: Decimal) -> LossFigures:
     unit = setting.inputs.request.minor_unit
-    allowance = expected_credit_loss(risk.marginal_pd * risk.loss_factor, result.lgd, result.exposure, float(nominal) / 12, stage=1)
+    allowance = expected_credit_loss(
+        solution.risk.marginal_pd * solution.loss_factor, result.lgd, result.exposure, float(nominal) / 12, stage=1
+    )
 
     def money(amount: float) -> Decimal:
         return round_money(Decimal(repr(round(amount, 6))), unit)
 
     return LossFigures(
         expected_loss=money(result.expected_loss),
-        percentile_99=money(losses.percentile_99),
+        percentile_99=money(solution.losses.percentile_99),
         ecl_12m=money(allowance.twelve_month),
         ecl_lifetime=money(allowance.lifetime),
         ifrs9_stage=allowance.stage,
         lgd=round(float(result.lgd.mean()), _DIGITS),
-        shortfall_probability=tuple(np.round(losses.shortfall_probability, 6).tolist()),
-        seed=losses.seed,
+        shortfall_probability=tuple(np.round(solution.losses.shortfall_probability, 6).tolist()),
+        seed=solution.losses.seed,
     )

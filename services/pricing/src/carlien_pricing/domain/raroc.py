@@ -51,16 +51,14 @@ class LoanShape:
 
 @dataclass(frozen=True, slots=True)
 class RiskInputs:
-    """What is known of borrower and car. `loss_factor` scales the closed-form loss to the joint simulation's.
-
-    The last fields follow from the first and are kept because a price is solved by asking many times.
+    """What is known of borrower and car. The last fields follow from the first
+    and are kept because a price is solved by asking many times.
     """
 
     pd_12m: float
     cumulative_pd: Array
     path: ValuePath
     recovery: Recovery
-    loss_factor: float = 1.0
     marginal_pd: Array = field(init=False)
     alive: Array = field(init=False)
     losses: LossCurve = field(init=False)
@@ -110,15 +108,15 @@ def exposure_profile(shape: LoanShape, annual_rate: float) -> Array:
             return np.asarray(shape.principal * growth - payment * (growth - 1) / i)
 
 
-def profitability(shape: LoanShape, risk: RiskInputs, economics: Economics, annual_rate: float) -> Profitability:
-    """RAROC and its parts at this nominal rate."""
+def profitability(shape: LoanShape, risk: RiskInputs, economics: Economics, annual_rate: float, loss_factor: float = 1.0) -> Profitability:
+    """RAROC and its parts at this nominal rate. `loss_factor` scales the closed-form loss to the joint simulation's."""
     exposure = exposure_profile(shape, annual_rate)
     loss = risk.losses.loss(exposure, annual_rate)
     lgd = np.minimum(loss / np.maximum(exposure, 1e-9), 1.0)
     discount = _discount(economics.funding_rate, shape.term_months)
     weight = risk.alive * discount
     held = exposure * weight
-    expected_loss = risk.loss_factor * float((risk.marginal_pd * loss) @ discount)
+    expected_loss = loss_factor * float((risk.marginal_pd * loss) @ discount)
     held_sum, months = float(held.sum()), float(weight.sum())
     margin = (annual_rate - economics.funding_rate) / 12 * held_sum
     fees = shape.upfront_fees + shape.monthly_fee * months
@@ -135,7 +133,9 @@ def _discount(rate: float, months: int) -> Array:
     return factors
 
 
-def rate_for_hurdle(shape: LoanShape, risk: RiskInputs, economics: Economics, guess: float | None = None) -> float | None:
+def rate_for_hurdle(
+    shape: LoanShape, risk: RiskInputs, economics: Economics, loss_factor: float = 1.0, guess: float | None = None
+) -> float | None:
     """The lowest nominal rate (fraction a year) with RAROC >= hurdle; None where none below 500 % does.
 
     With loss and exposure as they are at rate r, the rate that would earn the hurdle is explicit: g(r). Both hardly move with
@@ -143,7 +143,7 @@ def rate_for_hurdle(shape: LoanShape, risk: RiskInputs, economics: Economics, gu
     """
 
     def wanted(rate: float) -> float:
-        found = profitability(shape, risk, economics, rate)
+        found = profitability(shape, risk, economics, rate, loss_factor)
         missing = economics.hurdle - found.raroc
         return rate + 12 * missing * found.capital / ((1 - economics.tax_rate) * found.held)
 

@@ -48,8 +48,9 @@ class _Numbers:
     level: npt.NDArray[np.intp]  # market walk scaled to unit variance, as a flat index into months x _LEVELS
 
 
-# The market's level enters default probabilities through this grid of standard deviations: 1/32 apart.
-_LEVEL_GRID = np.arange(-160, 161) / 32
+# The market's level enters default probabilities through this grid of standard deviations: 1/16 apart.
+_PER_DEVIATION = 16
+_LEVEL_GRID = np.arange(-5 * _PER_DEVIATION, 5 * _PER_DEVIATION + 1) / _PER_DEVIATION
 _LEVELS = len(_LEVEL_GRID)
 _EXTRA = 24  # months beyond the term that a recovery may take
 
@@ -67,7 +68,7 @@ def _numbers(seed: int, paths: int) -> _Numbers:
     own = np.cumsum(generator.permuted(draw(MONTHS + _EXTRA), axis=1), axis=0)
     now = generator.permuted(draw(1), axis=1)
     months = np.arange(1, MONTHS + 1)[:, None]
-    level = np.clip(np.rint(market[:MONTHS] / np.sqrt(months) * 32) + 160, 0, _LEVELS - 1).astype(np.intp)
+    level = np.clip(np.rint(market[:MONTHS] / np.sqrt(months) * _PER_DEVIATION) + _LEVELS // 2, 0, _LEVELS - 1).astype(np.intp)
     return _Numbers(
         market.astype(np.float32),
         own.astype(np.float32),
@@ -138,7 +139,7 @@ def _tail(loss: Array32, marginal: Array32, level: float) -> tuple[float, float]
     top = float(loss.max())
     if top <= 0:
         return 0.0, 0.0
-    bins = (loss * np.float32((_BINS - 1) / top)).astype(np.intp)
+    bins = (loss * np.float32((_BINS - 1) / top)).astype(np.uint16)
     weight = np.bincount(bins.ravel(), weights=marginal.ravel(), minlength=_BINS)[::-1] / loss.shape[1]
     centre = (np.arange(_BINS, dtype=np.float64) + 0.5)[::-1] * top / (_BINS - 1)
     from_top = np.cumsum(weight)

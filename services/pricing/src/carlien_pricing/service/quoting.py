@@ -110,12 +110,14 @@ class Quoting:
         loan, vehicle = command.loan, command.collateral.vehicle
         economics = self._policies.economics_on(loan.quote_date)
         use = "private" if car.commercial_use is False else "commercial"
+        # A contract of tomorrow rests on today's value: nobody appraises the future.
+        on = min(loan.quote_date, self.today())
         horizon = min(loan.term_months + economics.recovery_lag_months, MAX_TERM_MONTHS)
         # The key makes a retried quote find the appraisal it recorded before.
         return await asyncio.gather(
-            self._ask.valuation.appraise(vehicle, command.currency, loan.quote_date, f"quote:{org}:{command.key}"),
+            self._ask.valuation.appraise(vehicle, command.currency, on, f"quote:{org}:{command.key}"),
             self._ask.valuation.forecast(
-                vehicle, command.currency, loan.quote_date, horizon, loan.annual_mileage_km or economics.annual_mileage_km[use]
+                vehicle, command.currency, on, horizon, loan.annual_mileage_km or economics.annual_mileage_km[use]
             ),
         )
 

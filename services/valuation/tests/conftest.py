@@ -24,7 +24,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Simulated listings and their mapping."""
     from carlien_valuation.simulation.market import write_sample
 
-    return write_sample(tmp_path_factory.mktemp("sample"), 2500, 3, UNTIL)
+    return write_sample(tmp_path_factory.mktemp("sample"), 1500, 3, UNTIL)
 
 
 @pytest.fixture(scope="session")

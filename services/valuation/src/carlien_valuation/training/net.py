@@ -101,50 +101,64 @@ def epochs_for(rows: int) -> int:
     return int(np.clip(2_000_000 / max(rows, 1), 15, 60))
 
 
-def train_net(
-    inputs: NetInputs,
-    target: np.ndarray,
-    sizes: list[int],
-    seed: int,
-    *,
-    epochs: int,
-    rate: float = 2e-3,
-    tick: Callable[[], None] = lambda: None,
-) -> MonotoneNet:
-    """Train one network on all given rows. target (n,) standardised log price. AdamW with a one-cycle cosine rate."""
-    rows = len(target)
-    net = MonotoneNet(sizes, inputs.free.shape[1], inputs.guarded.shape[1], seed)
-    variables = list(net.trainable_variables)
-    optimizer = tf.keras.optimizers.AdamW(rate, weight_decay=1e-2)
-    optimizer.build(variables)
-    guarded, free, codes, truth = (tf.constant(values) for values in (inputs.guarded, inputs.free, inputs.codes, target.astype(np.float32)))
-    quantiles, weights = tf.constant(QUANTILES), tf.constant(LOSS_WEIGHTS)
-    batch = min(BATCH, rows)
-    steps = rows // batch
+class Trainer:
+    """Trains networks on subsets of one data set. All share one compiled step: compiling costs as much as some epochs.
 
-    @tf.function(jit_compile=True, reduce_retracing=True)  # type: ignore[untyped-decorator]
-    def step(chosen: Any, hidden: Any, current: Any) -> None:
-        with tf.GradientTape() as tape:
-            seen = tf.gather(codes, chosen) * hidden
-            error = tf.gather(truth, chosen)[:, None] - net(tf.gather(guarded, chosen), tf.gather(free, chosen), seen)
-            loss = tf.reduce_mean(tf.maximum(quantiles * error, (quantiles - 1) * error) * weights)
-        gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, variables)]
-        clipped, _ = tf.clip_by_global_norm(gradients, 1.0)
-        optimizer.learning_rate.assign(current)
-        optimizer.apply_gradients(zip(clipped, variables, strict=True))
+    inputs (n rows); target (n,) standardised log price; sizes of the embeddings.
+    """
 
-    random = np.random.default_rng(seed)
-    done, total = 0, max(epochs * steps, 1)
-    for _ in range(epochs):
-        order = random.permutation(rows).astype(np.int32)
-        hidden = (random.random((rows, inputs.codes.shape[1])) >= UNKNOWN_SHARE).astype(np.int32)
-        for start in range(0, steps * batch, batch):
-            warm = min(1.0, (done + 1) / (steps + 1))
-            current = rate * warm * (0.5 * (1 + np.cos(np.pi * done / total)) + 1e-3)
-            step(tf.constant(order[start : start + batch]), tf.constant(hidden[start : start + batch]), tf.constant(current, tf.float32))
-            done += 1
-        tick()
-    return net
+    def __init__(self, inputs: NetInputs, target: np.ndarray, sizes: list[int], rate: float = 2e-3) -> None:
+        self._sizes, self._rate = sizes, rate
+        self._widths = inputs.free.shape[1], inputs.guarded.shape[1]
+        self._category_count = inputs.codes.shape[1]
+        self._net = MonotoneNet(sizes, *self._widths, seed=0)
+        self._variables = list(self._net.trainable_variables)
+        self._optimizer = tf.keras.optimizers.AdamW(rate, weight_decay=1e-2)
+        self._optimizer.build(self._variables)
+        self._step = self._compiled(inputs, target)
+
+    def _compiled(self, inputs: NetInputs, target: np.ndarray) -> Callable[..., None]:
+        guarded, free, codes, truth = (
+            tf.constant(values) for values in (inputs.guarded, inputs.free, inputs.codes, target.astype(np.float32))
+        )
+        quantiles, weights = tf.constant(QUANTILES), tf.constant(LOSS_WEIGHTS)
+
+        @tf.function(jit_compile=True, reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
+        def step(chosen: Any, seen: Any, rate: Any) -> None:
+            with tf.GradientTape() as tape:
+                known = tf.gather(codes, chosen) * seen
+                error = tf.gather(truth, chosen)[:, None] - self._net(tf.gather(guarded, chosen), tf.gather(free, chosen), known)
+                loss = tf.reduce_mean(tf.maximum(quantiles * error, (quantiles - 1) * error) * weights)
+            gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, self._variables)]
+            clipped, _ = tf.clip_by_global_norm(gradients, 1.0)
+            self._optimizer.learning_rate.assign(rate)
+            self._optimizer.apply_gradients(zip(clipped, self._variables, strict=True))
+
+        return step  # type: ignore[no-any-return]
+
+    def fit(self, rows: np.ndarray, seed: int, epochs: int) -> MonotoneNet:
+        """One network from its own random start, on the given row numbers; AdamW with a one-cycle cosine rate."""
+        fresh = MonotoneNet(self._sizes, *self._widths, seed)
+        for variable, start in zip(self._variables, fresh.trainable_variables, strict=True):
+            variable.assign(start)
+        for state in self._optimizer.variables:
+            state.assign(tf.zeros_like(state))
+        batch = min(BATCH, len(rows))
+        steps = len(rows) // batch
+        random = np.random.default_rng(seed)
+        done, total = 0, max(epochs * steps, 1)
+        for _ in range(epochs):
+            order = rows[random.permutation(len(rows))].astype(np.int32)
+            seen = (random.random((len(rows), self._category_count)) >= UNKNOWN_SHARE).astype(np.int32)
+            for start in range(0, steps * batch, batch):
+                rate = self._rate * min(1.0, (done + 1) / (steps + 1)) * (0.5 * (1 + np.cos(np.pi * done / total)) + 1e-3)
+                self._step(
+                    tf.constant(order[start : start + batch]), tf.constant(seen[start : start + batch]), tf.constant(rate, tf.float32)
+                )
+                done += 1
+        for end, variable in zip(fresh.trainable_variables, self._variables, strict=True):
+            end.assign(variable)
+        return fresh
 
 
 class Network(Protocol):
@@ -179,6 +193,7 @@ class Bag(tf.Module):  # type: ignore[misc]
                 tf.TensorSpec((None, self.widths[0]), tf.float32), tf.TensorSpec((None, self.widths[1]), tf.float32),
                 tf.TensorSpec((None, self.widths[2]), tf.int32),
             ],
+            autograph=False,
         )  # fmt: skip
 
     def predict(self, inputs: NetInputs) -> np.ndarray:

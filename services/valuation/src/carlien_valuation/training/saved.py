@@ -17,7 +17,7 @@ class SavedNetwork:
     def __init__(self, directory: Path) -> None:
         loaded = tf.saved_model.load(str(directory))
         self._keep_alive = loaded  # its variables die with it
-        self._forward = tf.function(loaded.forward, jit_compile=True)
+        self._forward = tf.function(loaded.forward, jit_compile=True, autograph=False)
 
     def predict(self, inputs: NetInputs) -> np.ndarray:
         """Standardised quantiles (n, 3)."""

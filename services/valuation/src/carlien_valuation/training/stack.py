@@ -137,18 +137,13 @@ def fit_stack(
     inputs = net.NetInputs(net.place_guarded(encoded.guarded, knots), encoded.free, encoded.codes)
     sizes = [int(column.max()) + 1 for column in encoded.codes.T]
     centre, scale = float(target.mean()), float(target.std())
+    trainer = net.Trainer(inputs, (target - centre) / scale, sizes)
     nets, boosters = [], []
     by_net, by_tree = np.empty((len(cars), 3)), np.empty(len(cars))
     for part in range(effort.folds):
         progress("fold", part, effort.folds)
         train, hold = np.flatnonzero(fold != part), np.flatnonzero(fold == part)
-        one = net.train_net(
-            inputs.take(train),
-            (target[train] - centre) / scale,
-            sizes,
-            seed + part,
-            epochs=max(3, round(net.epochs_for(len(train)) * effort.epochs)),
-        )
+        one = trainer.fit(train, seed + part, epochs=max(3, round(net.epochs_for(len(train)) * effort.epochs)))
         by_net[hold] = net.predict_net(one, inputs.take(hold)) * scale + centre
         booster = boosting.fit_boosting(task, train, hold, shape=shape, quantile=None, seed=seed + part)
         by_tree[hold] = boosting.predict(booster, encoded.boosting[hold])

@@ -154,7 +154,7 @@ def test_training_is_reproducible_from_its_seed(sample: tuple[Path, Path]) -> No
     from carlien_valuation.training.columns import cars_of
     from carlien_valuation.training.stack import Effort, fit_stack
 
-    frame = check(read_listings([sample[0]], load_mapping(sample[1]))).frame.iloc[:600].reset_index(drop=True)
+    frame = check(read_listings([sample[0]], load_mapping(sample[1]))).frame.iloc[:300].reset_index(drop=True)
     cars, log_price = cars_of(frame), np.log(frame["price"].to_numpy(float))
     effort = Effort(folds=2, epochs=0.1, tuned=False)
     one, other = (fit_stack(frame, cars, log_price, seed=7, effort=effort).stack.log_quantiles(cars) for _ in range(2))

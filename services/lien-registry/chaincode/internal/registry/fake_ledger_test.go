@@ -118,6 +118,9 @@ func (l *fakeLedger) proposeRaw(caller identity, arguments [][]byte, transient m
 // commit applies a transaction, or tells why not as a peer does.
 func (l *fakeLedger) commit(transaction *endorsed) string {
 	stub := transaction.stub
+	if stub.unchecked {
+		l.t.Fatalf("%s writes what it judged by an unchecked read", stub.arguments[0])
+	}
 	for key, height := range stub.reads {
 		if l.state[key].height != height {
 			return "MVCC_READ_CONFLICT"
@@ -183,6 +186,8 @@ type fakeStub struct {
 	writes        map[string][]byte
 	privateWrites map[string][]byte
 	event         []byte
+	// unchecked says that something was read which peers don't check again at commit.
+	unchecked bool
 }
 
 type scanned struct {
@@ -241,6 +246,7 @@ func (s *fakeStub) GetStateByPartialCompositeKey(kind string, attributes []strin
 }
 
 func (s *fakeStub) GetStateByPartialCompositeKeyWithPagination(kind string, attributes []string, size int32, from string) (shim.StateQueryIteratorInterface, *peer.QueryResponseMetadata, error) {
+	s.unchecked = true
 	prefix, err := shim.CreateCompositeKey(kind, attributes)
 	if err != nil {
 		return nil, nil, err
@@ -254,6 +260,7 @@ func (s *fakeStub) GetStateByPartialCompositeKeyWithPagination(kind string, attr
 }
 
 func (s *fakeStub) GetHistoryForKey(key string) (shim.HistoryQueryIteratorInterface, error) {
+	s.unchecked = true
 	return &fakeHistory{slices.Clone(s.ledger.history[key])}, nil
 }
 

@@ -1,0 +1,3 @@
+module carlien/mortgage-asset/scan
+
+go 1.26

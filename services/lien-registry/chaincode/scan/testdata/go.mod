@@ -1,0 +1,3 @@
+module example/testdata
+
+go 1.26

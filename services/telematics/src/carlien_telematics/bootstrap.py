@@ -64,6 +64,7 @@ class Running:
     app: Application
     grpc_port: int = 0
     gb32960_port: int = 0
+    jt808_port: int = 0
 
 
 @asynccontextmanager
@@ -79,7 +80,8 @@ async def running(settings: TelematicsSettings) -> AsyncIterator[Running]:
         if "consumer" in components:
             await _start_consumer(app, settings, pool)
         if "gateway" in components:
-            service.gb32960_port = await _start_gateway(app, settings, pool)
+            ports = await _start_gateway(app, settings, pool)
+            service.gb32960_port, service.jt808_port = ports["gb32960"], ports.get("jt808", 0)
         if "api" in components:
             policy = Policy.load(PACKAGE, settings.policy_file)
             server = await app.enter(grpc_server(settings, registrations(pool), policy=policy, health=app.health))
@@ -117,7 +119,7 @@ async def _start_consumer(app: Application, settings: TelematicsSettings, pool: 
     app.readiness("consumer", loop.check)
 
 
-async def _start_gateway(app: Application, settings: TelematicsSettings, pool: Pool) -> int:
+async def _start_gateway(app: Application, settings: TelematicsSettings, pool: Pool) -> dict[str, int]:
     book = AccessBook(PostgresAccessStore(pool))
     app.spawn("access changes", follow_changes(settings.postgres_dsn.get_secret_value(), book))
     presence = PostgresPresence(pool, settings.gateway_id)
@@ -135,6 +137,7 @@ async def _start_gateway(app: Application, settings: TelematicsSettings, pool: P
     )
     gateway = Gateway(book, publisher, presence, GatewayMetrics(), limits)
     publisher.drained = gateway.drained
-    port = await app.enter(gateway.listening(settings.gb32960_host, settings.gb32960_port))
-    log.info("gb32960_listening", port=port)
-    return int(port)
+    wanted = {"gb32960": settings.gb32960_port} | ({} if settings.jt808_port is None else {"jt808": settings.jt808_port})
+    ports = await app.enter(gateway.listening(settings.gb32960_host, wanted))
+    log.info("devices_welcome", **ports)
+    return ports

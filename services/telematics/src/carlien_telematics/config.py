@@ -13,6 +13,8 @@ class TelematicsSettings(ServiceSettings):
     gb32960_host: str = "0.0.0.0"  # noqa: S104 - devices come from outside; the network policy says who reaches it
     gb32960_port: int = Field(ge=0, le=65535)
     """Devices that speak GB/T 32960; 0 picks a free one."""
+    jt808_port: int | None = Field(None, ge=0, le=65535)
+    """Devices that speak JT/T 808, on the same host; not served where unset."""
     frame_topic: str = "carlien.telematics.frame.v1"
     consumer_group: str = "telematics"
     consumer_batch: int = Field(1000, ge=1, le=10_000)

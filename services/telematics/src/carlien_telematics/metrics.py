@@ -29,6 +29,8 @@ DELETED_CARS = Counter("carlien_telematics_deleted_cars_total", "Cars whose data
 TRACK_READS = Counter("carlien_telematics_track_reads_total", "Audited reads of a track, by rpc.", ["rpc"])
 DEVICES = Gauge("carlien_telematics_devices", "Registered devices, by state.", ["state"])
 
+_JT808 = {0x0002: "JT808_HEARTBEAT", 0x0003: "JT808_LOGOUT", 0x0102: "JT808_LOGIN", 0x0200: "JT808_POSITION", 0x0704: "JT808_BATCH"}
+
 
 class GatewayMetrics:
     """Metrics of the gateway with their label children looked up once: this runs for every frame."""
@@ -45,6 +47,10 @@ class GatewayMetrics:
     def message(self, command: int) -> None:
         """A message was acknowledged with success."""
         self._messages[command].inc()
+
+    def jt808_message(self, message_id: int) -> None:
+        """A JT/T 808 message was acknowledged."""
+        MESSAGES.labels(_JT808.get(message_id, "OTHER")).inc()
 
     def refused(self, reason: Refusal) -> None:
         """A well-formed message was not taken."""

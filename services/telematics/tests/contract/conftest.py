@@ -34,6 +34,7 @@ async def service(
         postgres_dsn=postgres_dsn,
         gb32960_host="127.0.0.1",
         gb32960_port=0,
+        jt808_port=0,
         frame_topic=make_topic("frames", partitions=3),
         consumer_group=f"test-{uuid.uuid4().hex}",
         deletion_grace_s=0.0,

@@ -18,7 +18,7 @@ from carlien.telematics.v1 import (
     telematics_service_pb2_grpc,
 )
 from carlien_common.wire import instant_to_proto
-from carlien_telematics.codecs import gb32960
+from carlien_telematics.codecs import gb32960, jt808
 from carlien_telematics.codecs.gb32960 import Command, Response
 from carlien_telematics.testing.gateway import Device, login, message
 from carlien_telematics.testing.service import ICCID, Service
@@ -288,3 +288,41 @@ async def test_nothing_personal_is_logged_or_measured(service: Service, capfd: p
     told += "".join(capfd.readouterr())
     for secret in (vin, f"T-{vin}", ICCID, "31.2304", "121.4737"):
         assert secret not in told
+
+
+async def test_a_jt808_terminal_from_registration_to_state(service: Service, database: "Connection", key: str) -> None:
+    vin, terminal = "LSVNV2186E2200008", "013912345678"
+    await service.devices.RegisterDevice(
+        device_service_pb2.RegisterDeviceRequest(
+            device_id=terminal, vin=vin, protocol=device_pb2.DEVICE_PROTOCOL_JT808, credential="CODE1234", idempotency_key=key
+        )
+    )
+    await service.consent(vin)
+    reader, writer = await asyncio.open_connection("127.0.0.1", service.running.jt808_port)
+    position = {
+        "device_time": NOW,
+        "latitude": 31.2304,
+        "longitude": 121.4737,
+        "fix_valid": True,
+        "ignition": True,
+        "altitude_m": 12,
+        "speed_kmh": 45.5,
+        "heading_deg": 90,
+        "alarms": ("POWER_CUT",),
+        "status": (),
+        "odometer_km": 1234.5,
+    }
+    body = jt808.encode_position(position)
+    batch = jt808.encode_position_batch(
+        [body, jt808.encode_position(position | {"device_time": NOW - timedelta(minutes=1)})], reissued=True
+    )
+    for message_id, sent in ((0x0102, b"CODE1234"), (0x0200, body), (0x0704, batch)):
+        writer.write(jt808.build(jt808.Message(message_id, terminal, 1, sent)))
+        answer = jt808.parse(b"\x7e" + (await reader.readuntil(b"\x7e") + await reader.readuntil(b"\x7e")).strip(b"\x7e") + b"\x7e")
+        assert (answer.message_id, answer.body[4]) == (0x8001, 0)
+    await eventually(lambda: database.fetchval("SELECT count(*) FROM frame WHERE vin = $1", vin), lambda n: n == 2)
+    now = await eventually(lambda: state(service, vin), lambda s: s.online and s.HasField("speed_kmh"))
+    assert (now.speed_kmh, now.odometer_km, now.ignition, now.last_alarm, now.device_id) == (45.5, 1234.5, True, "POWER_CUT", terminal)
+    assert now.device_time.ToDatetime(tzinfo=UTC) == NOW
+    writer.close()
+    await writer.wait_closed()

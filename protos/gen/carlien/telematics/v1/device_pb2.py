@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"carlien/telematics/v1/device.proto\x12\x15\x63\x61rlien.telematics.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa2\x02\n\x06\x44\x65vice\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0b\n\x03vin\x18\x02 \x01(\t\x12\x37\n\x08protocol\x18\x03 \x01(\x0e\x32%.carlien.telematics.v1.DeviceProtocol\x12\x33\n\x06status\x18\x04 \x01(\x0e\x32#.carlien.telematics.v1.DeviceStatus\x12\x31\n\rregistered_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_seen_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06online\x18\x07 \x01(\x08\x12\x15\n\ronline_reason\x18\x08 \x01(\t*N\n\x0e\x44\x65viceProtocol\x12\x1f\n\x1b\x44\x45VICE_PROTOCOL_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x45VICE_PROTOCOL_GB32960\x10\x01*b\n\x0c\x44\x65viceStatus\x12\x1d\n\x19\x44\x45VICE_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44\x45VICE_STATUS_ACTIVE\x10\x01\x12\x19\n\x15\x44\x45VICE_STATUS_RETIRED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"carlien/telematics/v1/device.proto\x12\x15\x63\x61rlien.telematics.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa2\x02\n\x06\x44\x65vice\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0b\n\x03vin\x18\x02 \x01(\t\x12\x37\n\x08protocol\x18\x03 \x01(\x0e\x32%.carlien.telematics.v1.DeviceProtocol\x12\x33\n\x06status\x18\x04 \x01(\x0e\x32#.carlien.telematics.v1.DeviceStatus\x12\x31\n\rregistered_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_seen_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06online\x18\x07 \x01(\x08\x12\x15\n\ronline_reason\x18\x08 \x01(\t*i\n\x0e\x44\x65viceProtocol\x12\x1f\n\x1b\x44\x45VICE_PROTOCOL_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x45VICE_PROTOCOL_GB32960\x10\x01\x12\x19\n\x15\x44\x45VICE_PROTOCOL_JT808\x10\x02*b\n\x0c\x44\x65viceStatus\x12\x1d\n\x19\x44\x45VICE_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44\x45VICE_STATUS_ACTIVE\x10\x01\x12\x19\n\x15\x44\x45VICE_STATUS_RETIRED\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,9 +33,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'carlien.telematics.v1.devic
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_DEVICEPROTOCOL']._serialized_start=387
-  _globals['_DEVICEPROTOCOL']._serialized_end=465
-  _globals['_DEVICESTATUS']._serialized_start=467
-  _globals['_DEVICESTATUS']._serialized_end=565
+  _globals['_DEVICEPROTOCOL']._serialized_end=492
+  _globals['_DEVICESTATUS']._serialized_start=494
+  _globals['_DEVICESTATUS']._serialized_end=592
   _globals['_DEVICE']._serialized_start=95
   _globals['_DEVICE']._serialized_end=385
 # @@protoc_insertion_point(module_scope)

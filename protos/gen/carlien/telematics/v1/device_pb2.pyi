@@ -28,6 +28,8 @@ class _DeviceProtocolEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Device
     """Not stated; an error in a request."""
     DEVICE_PROTOCOL_GB32960: _DeviceProtocol.ValueType  # 1
     """GB/T 32960-2016 or -2025."""
+    DEVICE_PROTOCOL_JT808: _DeviceProtocol.ValueType  # 2
+    """JT/T 808-2011, -2013 or -2019; device_id is the terminal number, the credential the terminal id or authentication code."""
 
 class DeviceProtocol(_DeviceProtocol, metaclass=_DeviceProtocolEnumTypeWrapper):
     """What a device speaks."""
@@ -36,6 +38,8 @@ DEVICE_PROTOCOL_UNSPECIFIED: DeviceProtocol.ValueType  # 0
 """Not stated; an error in a request."""
 DEVICE_PROTOCOL_GB32960: DeviceProtocol.ValueType  # 1
 """GB/T 32960-2016 or -2025."""
+DEVICE_PROTOCOL_JT808: DeviceProtocol.ValueType  # 2
+"""JT/T 808-2011, -2013 or -2019; device_id is the terminal number, the credential the terminal id or authentication code."""
 Global___DeviceProtocol: _TypeAlias = DeviceProtocol  # noqa: Y015
 
 class _DeviceStatus:

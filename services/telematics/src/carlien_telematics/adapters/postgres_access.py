@@ -23,6 +23,8 @@ SELECT extract(epoch FROM max(expires_at))::float8 FROM data_consent
 WHERE vin = $1 AND revoked_at IS NULL AND granted_at <= now() AND expires_at > now()
 """
 
+_TERMINAL = "SELECT vin FROM device WHERE protocol = 'JT808' AND status = 'ACTIVE' AND ltrim(device_id, '0') = $1 LIMIT 1"
+
 
 class PostgresAccessStore:
     """`AccessStore` on a pool."""
@@ -43,6 +45,16 @@ class PostgresAccessStore:
             for row in rows
         )
         return Access(vin, tuple(devices), until or 0.0)
+
+    async def vin_of(self, protocol: DeviceProtocol, number: str) -> str | None:
+        """Raises UNAVAILABLE where the database doesn't answer."""
+        if protocol is not DeviceProtocol.JT808:
+            return None
+        try:
+            vin: str | None = await self._pool.fetchval(_TERMINAL, number, timeout=5)
+        except _UNAVAILABLE as error:
+            raise unavailable("DATABASE_UNAVAILABLE", "devices and consents can't be read") from error
+        return vin
 
 
 async def follow_changes(dsn: str, book: AccessBook) -> None:

@@ -12,4 +12,5 @@ def data_digest(raw: bytes) -> bytes:
 
 def record_id(device_id: str, raw: bytes) -> str:
     """Stable id of a device's record: the same however often the device sends it."""
-    return hashlib.sha256(device_id.encode() + b"\0" + raw[HEADER:-1]).hexdigest()
+    said = raw[HEADER:-1] if raw[:1] in b"#$" else raw
+    return hashlib.sha256(device_id.encode() + b"\0" + said).hexdigest()

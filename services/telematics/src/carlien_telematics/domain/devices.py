@@ -59,6 +59,14 @@ class Credential:
         """Constant-time comparison."""
         return hmac.compare_digest(self.digest, _keyed(self.salt, secret))
 
+    def derived(self, purpose: str) -> str:
+        """A secret for one purpose that follows from what is stored, for protocols where the platform hands one out."""
+        return hmac.digest(self.digest, purpose.encode(), hashlib.sha256)[:8].hex()
+
+    def derives(self, purpose: str, secret: str) -> bool:
+        """Whether `secret` is the one handed out; constant time."""
+        return hmac.compare_digest(self.derived(purpose).encode(), secret.encode())
+
 
 def _keyed(salt: bytes, secret: str) -> bytes:
     return hmac.digest(salt, secret.encode(), hashlib.sha256)

@@ -1,22 +1,27 @@
 """Accepts device connections, watches their limits, and tells what became of them."""
 
 import asyncio
+import functools
 import socket
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from carlien_telematics.domain.access import Refusal
 from carlien_telematics.domain.devices import OnlineReason, Presence
+from carlien_telematics.gateway.connection import DeviceConnection
 from carlien_telematics.gateway.gb32960 import Gb32960Connection
+from carlien_telematics.gateway.jt808 import Jt808Connection
 from carlien_telematics.gateway.limits import Limits
 from carlien_telematics.metrics import GatewayMetrics
 from carlien_telematics.service.access import AccessBook
 from carlien_telematics.service.publishing import FramePublisher, OutgoingFrame
 
 _BACKLOG = 4_096
+Connection = DeviceConnection[Any]
+CONNECTIONS: dict[str, type[Gb32960Connection] | type[Jt808Connection]] = {"gb32960": Gb32960Connection, "jt808": Jt808Connection}
 
 
 class PresenceSink(Protocol):
@@ -44,14 +49,14 @@ class Gateway:
         """Monotonic seconds, refreshed once per second of idleness at worst: precise enough for timeouts."""
         self._publisher = publisher
         self._presence = presence
-        self._connections: set[Gb32960Connection] = set()
-        self._by_device: dict[str, Gb32960Connection] = {}
-        self._waiting: set[Gb32960Connection] = set()
+        self._connections: set[Connection] = set()
+        self._by_device: dict[str, Connection] = {}
+        self._waiting: set[Connection] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- called by connections
 
-    def opened(self, connection: Gb32960Connection) -> bool:
+    def opened(self, connection: Connection) -> bool:
         """False where there is no room for another connection."""
         if len(self._connections) >= self.limits.connections:
             self.metrics.rejected_connections.inc()
@@ -60,14 +65,14 @@ class Gateway:
         self.metrics.connections.set(len(self._connections))
         return True
 
-    def closed(self, connection: Gb32960Connection) -> None:
+    def closed(self, connection: Connection) -> None:
         """The connection is gone."""
         self._connections.discard(connection)
         self._waiting.discard(connection)
         self.metrics.connections.set(len(self._connections))
         self.logged_out(connection, OnlineReason.CONNECTION_LOST)
 
-    def logged_in(self, connection: Gb32960Connection, device_id: str) -> None:
+    def logged_in(self, connection: Connection, device_id: str) -> None:
         """A device speaks on one connection: the newer ends the older, which a broken network leaves half open."""
         older = self._by_device.get(device_id)
         self._by_device[device_id] = connection
@@ -76,7 +81,7 @@ class Gateway:
             older.close(OnlineReason.REPLACED)
         self._note(device_id, True, OnlineReason.LOGIN)
 
-    def logged_out(self, connection: Gb32960Connection, reason: OnlineReason) -> None:
+    def logged_out(self, connection: Connection, reason: OnlineReason) -> None:
         """The connection's device is offline now, with the reason; nothing where none was logged in."""
         device_id = connection.device_id
         if device_id is None or self._by_device.get(device_id) is not connection:
@@ -93,7 +98,7 @@ class Gateway:
         """A well-formed message was not taken."""
         self.metrics.refused(reason)
 
-    def publish(self, frame: OutgoingFrame, connection: Gb32960Connection) -> None:
+    def publish(self, frame: OutgoingFrame, connection: Connection) -> None:
         """Hands a record over; above the global bound its connection is not read until half of it is durable."""
         self._publisher.publish(frame)
         if self._publisher.in_flight >= self.limits.frames_in_flight:
@@ -119,15 +124,20 @@ class Gateway:
     # -- life
 
     @asynccontextmanager
-    async def listening(self, host: str, port: int) -> AsyncIterator[int]:
-        """Serves GB/T 32960 on `port` (0: any free one) and yields the port; closes every connection at the end."""
+    async def listening(self, host: str, ports: Mapping[str, int]) -> AsyncIterator[dict[str, int]]:
+        """Serves each protocol on its port (0: any free one) and yields the ports; closes every connection at the end."""
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: Gb32960Connection(self), host, port, backlog=_BACKLOG, family=socket.AF_INET)
+        servers: dict[str, asyncio.Server] = {}
         sweeper = loop.create_task(self._sweep())
         try:
-            yield int(server.sockets[0].getsockname()[1])
+            for protocol, port in ports.items():
+                kind = CONNECTIONS[protocol]
+                welcome = functools.partial(kind, self)
+                servers[protocol] = await loop.create_server(welcome, host, port, backlog=_BACKLOG, family=socket.AF_INET)
+            yield {protocol: int(server.sockets[0].getsockname()[1]) for protocol, server in servers.items()}
         finally:
-            server.close()
+            for server in servers.values():
+                server.close()
             sweeper.cancel()
             for connection in list(self._connections):
                 connection.close(OnlineReason.GATEWAY_STOPPED)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from carlien_telematics.domain.access import Access
+from carlien_telematics.domain.devices import DeviceProtocol
 
 
 class AccessStore(Protocol):
@@ -14,6 +15,9 @@ class AccessStore(Protocol):
 
     async def load(self, vin: str) -> Access:
         """Access of a car as of now; a car nobody knows has no devices."""
+
+    async def vin_of(self, protocol: DeviceProtocol, number: str) -> str | None:
+        """The car of an active device that says only its own number, leading zeros cut."""
 
 
 @dataclass(slots=True)
@@ -76,6 +80,10 @@ class AccessBook:
             self._entries.pop(next(iter(self._entries)))
         self._entries[vin] = _Entry(access, loaded_at)
         return access
+
+    async def vin_of(self, protocol: DeviceProtocol, number: str) -> str | None:
+        """See `AccessStore`; asked at logins only, so not remembered."""
+        return await self._store.vin_of(protocol, number)
 
     def forget(self, vin: str) -> None:
         """The car's devices or consents changed."""

@@ -1,15 +1,19 @@
 """From a frame on the topic to records that can be stored."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from carlien_telematics.codecs import gb32960
+from carlien_telematics.codecs import gb32960, jt808
 from carlien_telematics.codecs.digest import data_digest
+from carlien_telematics.codecs.errors import FrameError, Reason
 from carlien_telematics.codecs.gb32960 import Command
 from carlien_telematics.domain.records import Position, StateChange, StoredRecord, is_clock_ahead, state_changes
+
+_JT808_BATCH = 0x0704
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,23 +50,72 @@ class RecordStore(Protocol):
         """Stores each record that isn't there yet, with its position, and the newest states; how many were new."""
 
 
-def read_frame(frame: ReceivedFrame) -> StoredRecord:
-    """Decodes a realtime or reissue frame. Raises FrameError(DEVICE_TIME), which the gateway had ruled out."""
+def read_frame(frame: ReceivedFrame) -> list[StoredRecord]:
+    """The records of a frame: one of GB/T 32960, one or, of a batch, several of JT/T 808.
+
+    Raises FrameError for what the gateway had ruled out.
+    """
+    if frame.source_protocol.startswith("JT808"):
+        return _read_jt808(frame)
     envelope = gb32960.trusted(frame.raw)
     record = gb32960.decode_record(envelope.version, envelope.data)
+    return [
+        StoredRecord(
+            vin=frame.vin,
+            device_id=frame.device_id,
+            device_time=record.device_time,
+            digest=data_digest(frame.raw),
+            source_protocol=frame.source_protocol,
+            reissued=envelope.command == Command.REISSUE,
+            received_at=frame.received_at,
+            units=record.units,
+            missing=record.missing,
+            undecoded=bytes.fromhex(record.undecoded),
+            undecoded_reason=record.undecoded_reason,
+            position=_fix(record.units.get("position")),
+        )
+    ]
+
+
+def _read_jt808(frame: ReceivedFrame) -> list[StoredRecord]:
+    stream, parts = jt808.StreamParser(), jt808.Reassembly()
+    message = next((whole for part in stream.feed(frame.raw) if (whole := parts.add(part)) is not None), None)
+    if message is None:
+        raise FrameError(Reason.TRUNCATED)
+    batch = message.message_id == _JT808_BATCH
+    bodies = list(jt808.split_position_batch(message.body)) if batch else [message.body]
+    reissued = batch and message.body[2] == 1
+    return [_jt808_record(frame, body, reissued=reissued) for body in bodies]
+
+
+def _jt808_record(frame: ReceivedFrame, body: bytes, *, reissued: bool) -> StoredRecord:
+    said = jt808.decode_position(body)
+    device_time = said.pop("device_time")
+    if device_time is None:
+        raise FrameError(Reason.DEVICE_TIME)
+    position = {name: said.pop(name) for name in ("fix_valid", "latitude", "longitude", "altitude_m", "heading_deg")}
+    vehicle = {
+        "vehicle_state": "STARTED" if said.pop("ignition") else "OFF",
+        "speed_kmh": said.pop("speed_kmh"),
+        "odometer_km": said.pop("odometer_km", None),
+        "soc_percent": None,
+    }
+    undecoded = bytes.fromhex(said.pop("undecoded", ""))
+    alarms = {"level": None, "flags": said.pop("alarms")}
     return StoredRecord(
         vin=frame.vin,
         device_id=frame.device_id,
-        device_time=record.device_time,
-        digest=data_digest(frame.raw),
+        device_time=device_time,
+        # of the position itself: sent alone or again in a batch, it is the same record
+        digest=hashlib.sha256(body).digest(),
         source_protocol=frame.source_protocol,
-        reissued=envelope.command == Command.REISSUE,
+        reissued=reissued,
         received_at=frame.received_at,
-        units=record.units,
-        missing=record.missing,
-        undecoded=bytes.fromhex(record.undecoded),
-        undecoded_reason=record.undecoded_reason,
-        position=_fix(record.units.get("position")),
+        units={"vehicle": vehicle, "position": position, "alarms": alarms, "terminal": said},
+        missing={},
+        undecoded=undecoded,
+        undecoded_reason=gb32960.Undecoded.CUT_SHORT if undecoded else None,
+        position=_fix(position),
     )
 
 
@@ -82,14 +135,16 @@ async def record_batch(frames: Sequence[ReceivedFrame], store: RecordStore) -> S
     A car whose consent was revoked while its records were on their way is left out: after a revocation nothing is stored.
     """
     consented = await store.consented({frame.vin for frame in frames})
+    read = 0
     records: dict[tuple[str, datetime, str, bytes], StoredRecord] = {}
     for frame in frames:
         if frame.vin in consented:
-            record = read_frame(frame)
-            records.setdefault((record.vin, record.device_time, record.device_id, record.digest), record)
+            for record in read_frame(frame):
+                read += 1
+                records.setdefault((record.vin, record.device_time, record.device_id, record.digest), record)
     unique = list(records.values())
     stored = await store.store(unique, state_changes(unique)) if unique else 0
     without_consent = sum(frame.vin not in consented for frame in frames)
     clock_ahead = sum(is_clock_ahead(record) for record in unique)
     undecoded = Counter(record.undecoded_reason for record in unique if record.undecoded_reason)
-    return StoreResult(stored, len(frames) - without_consent - stored, without_consent, clock_ahead, undecoded)
+    return StoreResult(stored, read - stored, without_consent, clock_ahead, undecoded)

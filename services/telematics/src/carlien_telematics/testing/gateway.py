@@ -34,6 +34,11 @@ class FakeAccess:
         """Registers a device and gives a consent until Unix time `until`."""
         self.cars[vin] = Access(vin, (KnownDevice(f"T-{vin[-4:]}", DeviceProtocol.GB32960, Credential.of(iccid)),), until)
 
+    async def vin_of(self, protocol: DeviceProtocol, number: str) -> str | None:
+        """See `AccessStore`."""
+        found = (a.vin for a in self.cars.values() for d in a.devices if d.protocol is protocol and d.device_id.lstrip("0") == number)
+        return next(found, None)
+
     async def load(self, vin: str) -> Access:
         """See `AccessStore`."""
         self.calls[vin] += 1
@@ -114,11 +119,12 @@ class Bench:
         self.presence = FakePresence()
         self.metrics = CountingMetrics()
         self.gateway = Gateway(self.book, self.publisher, self.presence, self.metrics, limits or Limits())
-        self.port = 0
+        self.port = self.jt808_port = 0
         self._open = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self.port = await self._open.enter_async_context(self.gateway.listening("127.0.0.1", 0))
+        ports = await self._open.enter_async_context(self.gateway.listening("127.0.0.1", {"gb32960": 0, "jt808": 0}))
+        self.port, self.jt808_port = ports["gb32960"], ports["jt808"]
         return self
 
     async def __aexit__(self, *error: object) -> None:

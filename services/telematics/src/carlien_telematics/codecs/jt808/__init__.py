@@ -11,6 +11,7 @@ from carlien_telematics.codecs.jt808.bodies import (
     query_parameters,
     register_ack,
     set_parameters,
+    split_position_batch,
 )
 from carlien_telematics.codecs.jt808.frame import MAX_FRAME, Message, build, escape, parse, unescape
 from carlien_telematics.codecs.jt808.stream import Reassembly, StreamParser
@@ -33,5 +34,6 @@ __all__ = [
     "query_parameters",
     "register_ack",
     "set_parameters",
+    "split_position_batch",
     "unescape",
 ]

@@ -1,6 +1,7 @@
 """Bodies of the messages a terminal sends, and of the platform's answers."""
 
 import struct
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -96,21 +97,23 @@ def encode_position(values: Values) -> bytes:
     return out
 
 
-def decode_position_batch(body: bytes) -> Values:
-    """0x0704: positions kept while there was no connection, or a plain batch. Raises FrameError(BODY)."""
+def split_position_batch(body: bytes) -> Iterator[bytes]:
+    """Position bodies of a 0x0704. Raises FrameError(BODY) where it is cut short."""
     if len(body) < 3:
         raise FrameError(Reason.BODY, "batch cut short")
-    count, kind, at = body[0] << 8 | body[1], body[2], 3
-    positions = []
-    for _ in range(count):
-        if at + 2 > len(body):
+    at = 3
+    for _ in range(body[0] << 8 | body[1]):
+        stop = at + 2 + int.from_bytes(body[at : at + 2], "big")
+        if at + 2 > len(body) or stop > len(body):
             raise FrameError(Reason.BODY, "batch cut short")
-        stop = at + 2 + (body[at] << 8 | body[at + 1])
-        if stop > len(body):
-            raise FrameError(Reason.BODY, "batch cut short")
-        positions.append(decode_position(body[at + 2 : stop]))
+        yield body[at + 2 : stop]
         at = stop
-    return {"reissued": kind == 1, "positions": positions}
+
+
+def decode_position_batch(body: bytes) -> Values:
+    """0x0704: positions kept while there was no connection, or a plain batch. Raises FrameError(BODY)."""
+    positions = [decode_position(position) for position in split_position_batch(body)]
+    return {"reissued": body[2] == 1, "positions": positions}
 
 
 def encode_position_batch(positions: list[bytes], *, reissued: bool) -> bytes:

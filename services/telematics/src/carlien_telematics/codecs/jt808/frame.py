@@ -5,7 +5,7 @@ a version byte and has 20 digits. Clause 4.4 of JT/T 808-2013, clause 4.4 of JT/
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from carlien_telematics.codecs.check import xor_of
 from carlien_telematics.codecs.errors import FrameError, Reason
@@ -34,6 +34,8 @@ class Message:
     version_2019: int | None = None
     """Protocol version byte of a 2019 header, None for the older header."""
     part: tuple[int, int] | None = None
+    raw: bytes = field(default=b"", compare=False, repr=False)
+    """As received, marks included; of a message put together from parts, all of them in order."""
 
 
 def unescape(inner: bytes) -> bytes:
@@ -70,7 +72,7 @@ def parse(raw: bytes) -> Message:
     if len(body) != properties & 0x3FF or len(plain) <= start:
         raise FrameError(Reason.LENGTH, f"body has {len(body)} bytes, header says {properties & 0x3FF}")
     terminal = plain[at:serial_at].hex()
-    return Message(message_id, terminal, serial, body, properties >> 10 & 7, version, part)
+    return Message(message_id, terminal, serial, body, properties >> 10 & 7, version, part, raw)
 
 
 def build(message: Message) -> bytes:

@@ -39,13 +39,20 @@ class StreamParser:
                 self.refused[error.reason] += 1
         return messages
 
+    def finish(self) -> list[Message]:
+        """At the end of the stream: what has no closing mark is no message."""
+        if self._buffer:
+            self.refused[Reason.TRUNCATED] += 1
+            self._buffer = b""
+        return []
+
 
 class Reassembly:
     """Joins sub-packages. Holds at most `limit` unfinished messages, the oldest going first."""
 
     def __init__(self, limit: int = 16) -> None:
         self._limit = limit
-        self._parts: OrderedDict[tuple[str, int, int], dict[int, bytes]] = OrderedDict()
+        self._parts: OrderedDict[tuple[str, int, int], dict[int, Message]] = OrderedDict()
         self.dropped = 0
         """Unfinished messages given up."""
 
@@ -59,12 +66,13 @@ class Reassembly:
             return None
         key = (message.terminal, message.message_id, message.serial - number + 1 & 0xFFFF)
         parts = self._parts.setdefault(key, {})
-        parts[number] = message.body
+        parts[number] = message
         if len(parts) < total:
             if len(self._parts) > self._limit:
                 self._parts.popitem(last=False)
                 self.dropped += 1
             return None
         del self._parts[key]
-        body = b"".join(parts[n] for n in sorted(parts))
-        return Message(message.message_id, message.terminal, key[2], body, message.encryption, message.version_2019)
+        ordered = [parts[n] for n in sorted(parts)]
+        body, raw = b"".join(part.body for part in ordered), b"".join(part.raw for part in ordered)
+        return Message(message.message_id, message.terminal, key[2], body, message.encryption, message.version_2019, raw=raw)

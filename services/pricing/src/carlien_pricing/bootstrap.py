@@ -41,6 +41,7 @@ log = get_logger(__name__)
 
 NAME = "pricing"
 PACKAGE = "carlien_pricing"
+_RETENTION_EVERY_S = 600.0
 
 
 async def serve(settings: PricingSettings, clock: Clock = utc_now, started: Callable[[int], None] | None = None) -> None:
@@ -89,6 +90,7 @@ async def serve(settings: PricingSettings, clock: Clock = utc_now, started: Call
             app.readiness(f"consumer-{name}", loop.check)
             app.spawn(f"consumer-{name}", loop.run())
         app.spawn("cure-periods", _every(settings.cure_check_s, watching.end_cure_periods))
+        app.spawn("watch-events-retention", _every(_RETENTION_EVERY_S, watching.forget_changes))
         app.spawn("book-metrics", _every(settings.book_metrics_s, lambda: _count(store)))
 
         server = await app.enter(

@@ -1,3 +1,4 @@
+import asyncio
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -204,6 +205,37 @@ async def test_pages(service: Service) -> None:
     assert made <= set(found)
     closed = await service.watching.ListWatches(watch_pb.ListWatchesRequest(stage=watch_pb2.WATCH_STAGE_CLOSED, page_size=1000))
     assert all(watch.stage == watch_pb2.WATCH_STAGE_CLOSED for watch in closed.watches)
+
+
+async def test_the_stream_goes_on_where_another_ended(service: Service) -> None:
+    vin = own_vin()
+    quote_id = await accepted(service, vin)
+    stream = service.watching.StreamWatchEvents(watch_pb.StreamWatchEventsRequest())
+    reading = asyncio.create_task(stream.read())
+    # The stream begins with what happens after the server took the call up, which nothing tells: so make changes until one arrives.
+    first = None
+    while first is None:
+        watch = await watched(service, vin, quote_id=quote_id)
+        done, _ = await asyncio.wait([reading], timeout=1)
+        first = reading.result() if done else None
+    assert first.event.change == "watch.started"
+    stream.cancel()
+
+    await watched(service, vin, quote_id=quote_id, loan_id=watch.loan_id, outstanding=money(50_000))
+    await watched(service, vin, quote_id=quote_id, loan_id=watch.loan_id, outstanding=money(99_000))
+    request = watch_pb.StreamWatchEventsRequest(loan_id=watch.loan_id, resume_token=first.resume_token)
+    resumed = service.watching.StreamWatchEvents(request)
+    found = []
+    while len(found) < 2 or found[-1].event.watch.outstanding != money(99_000):
+        found.append(await resumed.read())
+    resumed.cancel()
+    places = [tuple(map(int, answer.resume_token.split("."))) for answer in found]
+    assert places == sorted(places)
+    assert {answer.event.watch.loan_id for answer in found} == {watch.loan_id}
+    assert [answer.event.change for answer in found][-2:] == ["watch.marked", "watch.stage_changed"]
+
+    bad = service.watching.StreamWatchEvents(watch_pb.StreamWatchEventsRequest(resume_token="x.y"))
+    assert await refused(bad.read()) == (grpc.StatusCode.INVALID_ARGUMENT, "RESUME_TOKEN_INVALID", {"resume_token"})
 
 
 async def test_a_record_that_cannot_be_read_does_not_stop_the_others(service: Service) -> None:

@@ -22,29 +22,34 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from carlien.pricing.v1 import events_pb2 as carlien_dot_pricing_dot_v1_dot_events__pb2
 from carlien.pricing.v1 import watch_pb2 as carlien_dot_pricing_dot_v1_dot_watch__pb2
 from google.type import money_pb2 as google_dot_type_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1carlien/pricing/v1/collateral_watch_service.proto\x12\x12\x63\x61rlien.pricing.v1\x1a\x1e\x63\x61rlien/pricing/v1/watch.proto\x1a\x17google/type/money.proto\"\x84\x01\n\x10WatchLoanRequest\x12\x0f\n\x07loan_id\x18\x01 \x01(\t\x12\x0b\n\x03vin\x18\x02 \x01(\t\x12\x10\n\x08quote_id\x18\x03 \x01(\t\x12\'\n\x0boutstanding\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\"=\n\x11WatchLoanResponse\x12(\n\x05watch\x18\x01 \x01(\x0b\x32\x19.carlien.pricing.v1.Watch\"\"\n\x0fGetWatchRequest\x12\x0f\n\x07loan_id\x18\x01 \x01(\t\"<\n\x10GetWatchResponse\x12(\n\x05watch\x18\x01 \x01(\x0b\x32\x19.carlien.pricing.v1.Watch\"j\n\x12ListWatchesRequest\x12-\n\x05stage\x18\x01 \x01(\x0e\x32\x1e.carlien.pricing.v1.WatchStage\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Z\n\x13ListWatchesResponse\x12*\n\x07watches\x18\x01 \x03(\x0b\x32\x19.carlien.pricing.v1.Watch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xa9\x02\n\x16\x43ollateralWatchService\x12X\n\tWatchLoan\x12$.carlien.pricing.v1.WatchLoanRequest\x1a%.carlien.pricing.v1.WatchLoanResponse\x12U\n\x08GetWatch\x12#.carlien.pricing.v1.GetWatchRequest\x1a$.carlien.pricing.v1.GetWatchResponse\x12^\n\x0bListWatches\x12&.carlien.pricing.v1.ListWatchesRequest\x1a\'.carlien.pricing.v1.ListWatchesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1carlien/pricing/v1/collateral_watch_service.proto\x12\x12\x63\x61rlien.pricing.v1\x1a\x1f\x63\x61rlien/pricing/v1/events.proto\x1a\x1e\x63\x61rlien/pricing/v1/watch.proto\x1a\x17google/type/money.proto\"\x84\x01\n\x10WatchLoanRequest\x12\x0f\n\x07loan_id\x18\x01 \x01(\t\x12\x0b\n\x03vin\x18\x02 \x01(\t\x12\x10\n\x08quote_id\x18\x03 \x01(\t\x12\'\n\x0boutstanding\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\"=\n\x11WatchLoanResponse\x12(\n\x05watch\x18\x01 \x01(\x0b\x32\x19.carlien.pricing.v1.Watch\"\"\n\x0fGetWatchRequest\x12\x0f\n\x07loan_id\x18\x01 \x01(\t\"<\n\x10GetWatchResponse\x12(\n\x05watch\x18\x01 \x01(\x0b\x32\x19.carlien.pricing.v1.Watch\"j\n\x12ListWatchesRequest\x12-\n\x05stage\x18\x01 \x01(\x0e\x32\x1e.carlien.pricing.v1.WatchStage\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"Z\n\x13ListWatchesResponse\x12*\n\x07watches\x18\x01 \x03(\x0b\x32\x19.carlien.pricing.v1.Watch\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"A\n\x18StreamWatchEventsRequest\x12\x0f\n\x07loan_id\x18\x01 \x01(\t\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\"`\n\x19StreamWatchEventsResponse\x12-\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1e.carlien.pricing.v1.WatchEvent\x12\x14\n\x0cresume_token\x18\x02 \x01(\t2\x9d\x03\n\x16\x43ollateralWatchService\x12X\n\tWatchLoan\x12$.carlien.pricing.v1.WatchLoanRequest\x1a%.carlien.pricing.v1.WatchLoanResponse\x12U\n\x08GetWatch\x12#.carlien.pricing.v1.GetWatchRequest\x1a$.carlien.pricing.v1.GetWatchResponse\x12^\n\x0bListWatches\x12&.carlien.pricing.v1.ListWatchesRequest\x1a\'.carlien.pricing.v1.ListWatchesResponse\x12r\n\x11StreamWatchEvents\x12,.carlien.pricing.v1.StreamWatchEventsRequest\x1a-.carlien.pricing.v1.StreamWatchEventsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'carlien.pricing.v1.collateral_watch_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WATCHLOANREQUEST']._serialized_start=131
-  _globals['_WATCHLOANREQUEST']._serialized_end=263
-  _globals['_WATCHLOANRESPONSE']._serialized_start=265
-  _globals['_WATCHLOANRESPONSE']._serialized_end=326
-  _globals['_GETWATCHREQUEST']._serialized_start=328
-  _globals['_GETWATCHREQUEST']._serialized_end=362
-  _globals['_GETWATCHRESPONSE']._serialized_start=364
-  _globals['_GETWATCHRESPONSE']._serialized_end=424
-  _globals['_LISTWATCHESREQUEST']._serialized_start=426
-  _globals['_LISTWATCHESREQUEST']._serialized_end=532
-  _globals['_LISTWATCHESRESPONSE']._serialized_start=534
-  _globals['_LISTWATCHESRESPONSE']._serialized_end=624
-  _globals['_COLLATERALWATCHSERVICE']._serialized_start=627
-  _globals['_COLLATERALWATCHSERVICE']._serialized_end=924
+  _globals['_WATCHLOANREQUEST']._serialized_start=164
+  _globals['_WATCHLOANREQUEST']._serialized_end=296
+  _globals['_WATCHLOANRESPONSE']._serialized_start=298
+  _globals['_WATCHLOANRESPONSE']._serialized_end=359
+  _globals['_GETWATCHREQUEST']._serialized_start=361
+  _globals['_GETWATCHREQUEST']._serialized_end=395
+  _globals['_GETWATCHRESPONSE']._serialized_start=397
+  _globals['_GETWATCHRESPONSE']._serialized_end=457
+  _globals['_LISTWATCHESREQUEST']._serialized_start=459
+  _globals['_LISTWATCHESREQUEST']._serialized_end=565
+  _globals['_LISTWATCHESRESPONSE']._serialized_start=567
+  _globals['_LISTWATCHESRESPONSE']._serialized_end=657
+  _globals['_STREAMWATCHEVENTSREQUEST']._serialized_start=659
+  _globals['_STREAMWATCHEVENTSREQUEST']._serialized_end=724
+  _globals['_STREAMWATCHEVENTSRESPONSE']._serialized_start=726
+  _globals['_STREAMWATCHEVENTSRESPONSE']._serialized_end=822
+  _globals['_COLLATERALWATCHSERVICE']._serialized_start=825
+  _globals['_COLLATERALWATCHSERVICE']._serialized_end=1238
 # @@protoc_insertion_point(module_scope)

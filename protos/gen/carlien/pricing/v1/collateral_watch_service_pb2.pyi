@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from carlien.pricing.v1 import events_pb2 as _events_pb2
 from carlien.pricing.v1 import watch_pb2 as _watch_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
@@ -187,3 +188,57 @@ class ListWatchesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListWatchesResponse: _TypeAlias = ListWatchesResponse  # noqa: Y015
+
+@_typing.final
+class StreamWatchEventsRequest(_message.Message):
+    """Request of StreamWatchEvents."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOAN_ID_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    loan_id: _builtins.str
+    """Only this loan; all where empty."""
+    resume_token: _builtins.str
+    """From an earlier answer, to go on after it; empty begins now. Changes are kept seven days."""
+    def __init__(
+        self,
+        *,
+        loan_id: _builtins.str = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["loan_id", b"loan_id", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamWatchEventsRequest: _TypeAlias = StreamWatchEventsRequest  # noqa: Y015
+
+@_typing.final
+class StreamWatchEventsResponse(_message.Message):
+    """One change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """For going on after this one."""
+    @_builtins.property
+    def event(self) -> _events_pb2.WatchEvent:
+        """The change, as on topic carlien.pricing.watch.v1."""
+
+    def __init__(
+        self,
+        *,
+        event: _events_pb2.WatchEvent | None = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamWatchEventsResponse: _TypeAlias = StreamWatchEventsResponse  # noqa: Y015

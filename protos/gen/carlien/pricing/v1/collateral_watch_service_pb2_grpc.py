@@ -50,6 +50,11 @@ class CollateralWatchServiceStub:
                 request_serializer=carlien_dot_pricing_dot_v1_dot_collateral__watch__service__pb2.ListWatchesRequest.SerializeToString,
                 response_deserializer=carlien_dot_pricing_dot_v1_dot_collateral__watch__service__pb2.ListWatchesResponse.FromString,
                 _registered_method=True)
+        self.StreamWatchEvents = channel.unary_stream(
+                '/carlien.pricing.v1.CollateralWatchService/StreamWatchEvents',
+                request_serializer=carlien_dot_pricing_dot_v1_dot_collateral__watch__service__pb2.StreamWatchEventsRequest.SerializeToString,
+                response_deserializer=carlien_dot_pricing_dot_v1_dot_collateral__watch__service__pb2.StreamWatchEventsResponse.FromString,
+                _registered_method=True)
 
 
 class CollateralWatchServiceServicer:
@@ -77,6 +82,13 @@ class CollateralWatchServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamWatchEvents(self, request, context):
+        """Sends every change of watches from now, or from a place an earlier stream reached, until the caller hangs up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CollateralWatchServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +106,11 @@ def add_CollateralWatchServiceServicer_to_server(servicer, server):
                     servicer.ListWatches,
                     request_deserializer=carlien_dot_pricing_dot_v1_dot_collateral__watch__service__pb2.ListWatchesRequest.FromString,
                     response_serializer=carlien_dot_pricing_dot_v1_dot_collateral__watch__service__pb2.ListWatchesResponse.SerializeToString,
+            ),
+            'StreamWatchEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamWatchEvents,
+                    request_deserializer=carlien_dot_pricing_dot_v1_dot_collateral__watch__service__pb2.StreamWatchEventsRequest.FromString,
+                    response_serializer=carlien_dot_pricing_dot_v1_dot_collateral__watch__service__pb2.StreamWatchEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +195,33 @@ class CollateralWatchService:
             '/carlien.pricing.v1.CollateralWatchService/ListWatches',
             carlien_dot_pricing_dot_v1_dot_collateral__watch__service__pb2.ListWatchesRequest.SerializeToString,
             carlien_dot_pricing_dot_v1_dot_collateral__watch__service__pb2.ListWatchesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamWatchEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/carlien.pricing.v1.CollateralWatchService/StreamWatchEvents',
+            carlien_dot_pricing_dot_v1_dot_collateral__watch__service__pb2.StreamWatchEventsRequest.SerializeToString,
+            carlien_dot_pricing_dot_v1_dot_collateral__watch__service__pb2.StreamWatchEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

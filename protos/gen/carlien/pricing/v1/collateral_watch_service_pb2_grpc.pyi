@@ -39,6 +39,8 @@ class CollateralWatchServiceStub:
     """Returns the watch of a loan."""
     ListWatches: _grpc.UnaryUnaryMultiCallable[_collateral_watch_service_pb2.ListWatchesRequest, _collateral_watch_service_pb2.ListWatchesResponse]
     """Lists watches by loan identifier, filtered by stage."""
+    StreamWatchEvents: _grpc.UnaryStreamMultiCallable[_collateral_watch_service_pb2.StreamWatchEventsRequest, _collateral_watch_service_pb2.StreamWatchEventsResponse]
+    """Sends every change of watches from now, or from a place an earlier stream reached, until the caller hangs up."""
 
 @_typing.type_check_only
 class CollateralWatchServiceAsyncStub(CollateralWatchServiceStub):
@@ -51,6 +53,8 @@ class CollateralWatchServiceAsyncStub(CollateralWatchServiceStub):
     """Returns the watch of a loan."""
     ListWatches: _aio.UnaryUnaryMultiCallable[_collateral_watch_service_pb2.ListWatchesRequest, _collateral_watch_service_pb2.ListWatchesResponse]  # type: ignore[assignment]
     """Lists watches by loan identifier, filtered by stage."""
+    StreamWatchEvents: _aio.UnaryStreamMultiCallable[_collateral_watch_service_pb2.StreamWatchEventsRequest, _collateral_watch_service_pb2.StreamWatchEventsResponse]  # type: ignore[assignment]
+    """Sends every change of watches from now, or from a place an earlier stream reached, until the caller hangs up."""
 
 class CollateralWatchServiceServicer(metaclass=_abc_1.ABCMeta):
     """Watches the collateral of loans."""
@@ -78,5 +82,13 @@ class CollateralWatchServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_collateral_watch_service_pb2.ListWatchesResponse, _abc.Awaitable[_collateral_watch_service_pb2.ListWatchesResponse]]:
         """Lists watches by loan identifier, filtered by stage."""
+
+    @_abc_1.abstractmethod
+    def StreamWatchEvents(
+        self,
+        request: _collateral_watch_service_pb2.StreamWatchEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_collateral_watch_service_pb2.StreamWatchEventsResponse], _abc.AsyncIterator[_collateral_watch_service_pb2.StreamWatchEventsResponse]]:
+        """Sends every change of watches from now, or from a place an earlier stream reached, until the caller hangs up."""
 
 def add_CollateralWatchServiceServicer_to_server(servicer: CollateralWatchServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -15,7 +15,7 @@ from carlien_pricing.domain.quote import QuoteInputs
 from carlien_pricing.domain.watch import Cause, Change, IndexLevels, Stage, Watch
 from carlien_pricing.messages import quote_message, watch_message
 from carlien_pricing.metrics import ACCEPTED, DECLINE_REASONS, QUOTES, WATCH_CHANGES
-from carlien_pricing.service.ports import HeldAppraisal, HeldLien, QuoteRecord, QuoteStatus
+from carlien_pricing.service.ports import HeldAppraisal, HeldLien, Place, QuoteRecord, QuoteStatus, Told
 from carlien_pricing.service.replaying import StoredQuote
 
 
@@ -176,11 +176,15 @@ class PostgresTransaction:
             ],
         )
         for change, watch in told:
+            event = events_pb2.WatchEvent(change=change, watch=watch_message(watch), cause=cause)
+            await self._connection.execute(
+                "INSERT INTO watch_events (loan_id, event) VALUES ($1, $2)", watch.loan_id, event.SerializeToString()
+            )
             await outbox.append(
                 self._connection,
                 topic=self._outlet.watch_topic,
                 key=watch.vin,
-                event=events_pb2.WatchEvent(change=change, watch=watch_message(watch), cause=cause),
+                event=event,
                 ce_type=f"carlien.pricing.{change}.v1",
                 ce_source=self._outlet.source,
             )
@@ -243,6 +247,26 @@ class PostgresStore:
 
     async def appraisal(self, appraisal_id: str) -> HeldAppraisal | None:
         return await _appraisal(self._pool, appraisal_id)
+
+    async def now_place(self) -> Place:
+        # Everything of an older transaction has been told; of this very snapshot's horizon nothing has.
+        return Place(int(await self._pool.fetchval("SELECT pg_snapshot_xmin(pg_current_snapshot())::text")), 0)
+
+    async def told_after(self, place: Place, loan_id: str, limit: int) -> Sequence[Told]:
+        rows = await self._pool.fetch(
+            """SELECT tx::text AS tx, sequence, event FROM watch_events
+               WHERE (tx, sequence) > ($1::text::xid8, $2) AND tx < pg_snapshot_xmin(pg_current_snapshot())
+                     AND ($3 = '' OR loan_id = $3)
+               ORDER BY tx, sequence LIMIT $4""",
+            str(place.tx),
+            place.sequence,
+            loan_id,
+            limit,
+        )
+        return [Told(Place(int(row["tx"]), row["sequence"]), row["event"]) for row in rows]
+
+    async def forget_told(self, before: datetime) -> None:
+        await self._pool.execute("DELETE FROM watch_events WHERE recorded_at < $1", before)
 
     async def keep_bundle(self, version: str, files: str) -> None:
         """Stores the policy files in use, so that what is priced with them can be computed again."""

@@ -1,11 +1,12 @@
 """CollateralWatchService: converts in, calls a use case, converts out. Errors are mapped by the interceptor."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 
 from carlien.pricing.v1 import collateral_watch_service_pb2 as pb
-from carlien.pricing.v1 import collateral_watch_service_pb2_grpc
+from carlien.pricing.v1 import collateral_watch_service_pb2_grpc, events_pb2
 from carlien_common.domain.errors import invalid
 from carlien_common.grpc.context import current_caller
 from carlien_pricing.domain.watch import Stage
@@ -36,3 +37,11 @@ class WatchServicer(collateral_watch_service_pb2_grpc.CollateralWatchServiceServ
             raise invalid("page_token", "PAGE_TOKEN_INVALID", "the page token must come from an earlier answer")
         watches, token = await self._watching.list(stage, request.page_size, request.page_token)
         return pb.ListWatchesResponse(watches=[watch_message(watch) for watch in watches], next_page_token=token)
+
+    async def StreamWatchEvents(
+        self, request: pb.StreamWatchEventsRequest, _context: Context
+    ) -> AsyncIterator[pb.StreamWatchEventsResponse]:
+        loan_id = identifier(request.loan_id, "loan_id") if request.loan_id else ""
+        async for told in self._watching.changes(loan_id, request.resume_token):
+            event = events_pb2.WatchEvent.FromString(told.event)
+            yield pb.StreamWatchEventsResponse(event=event, resume_token=str(told.place))

@@ -216,6 +216,25 @@ class Transaction(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A change of a watch as it was told. `place` orders all of them."""
+
+    place: "Place"
+    event: bytes
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """Where a reader of changes stands: a transaction, and a row in it."""
+
+    tx: int
+    sequence: int
+
+    def __str__(self) -> str:
+        return f"{self.tx}.{self.sequence}"
+
+
 class Store(Protocol):
     """The service's database."""
 
@@ -232,3 +251,15 @@ class Store(Protocol):
     async def list_watches(self, stage: Stage | None, after: str, limit: int) -> Sequence[Watch]: ...
 
     async def appraisal(self, appraisal_id: str) -> HeldAppraisal | None: ...
+
+    async def now_place(self) -> Place:
+        """Behind everything that has been told."""
+        ...
+
+    async def told_after(self, place: Place, loan_id: str, limit: int) -> Sequence[Told]:
+        """Changes behind a place, in order, without gaps: what a running transaction may still tell is not passed."""
+        ...
+
+    async def forget_told(self, before: datetime) -> None:
+        """Deletes changes told before that time."""
+        ...

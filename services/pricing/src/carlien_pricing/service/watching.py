@@ -1,7 +1,9 @@
 """Use cases of the collateral watch. Events come at least once and in any order; the state doesn't depend on either."""
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 
 from carlien_common.domain.clock import Clock
@@ -10,12 +12,15 @@ from carlien_pricing.domain import watch as rules
 from carlien_pricing.domain.products import PolicyBundle
 from carlien_pricing.domain.quote import ValueFacts
 from carlien_pricing.domain.watch import Cause, Change, IndexLevels, Mark, Outcome, Stage, Watch
-from carlien_pricing.service.ports import HeldAppraisal, HeldLien, QuoteStatus, Store, Transaction
+from carlien_pricing.service.ports import HeldAppraisal, HeldLien, Place, QuoteStatus, Store, Told, Transaction
 
 EncodeWatch = Callable[[Watch], bytes]
 
 # Margin calls whose cure period ended, per pass of the clock: bounds one transaction.
 _OVERDUE_BATCH = 200
+_CHANGES_BLOCK = 500
+_CHANGES_POLL_SECONDS = 0.5
+_CHANGES_KEPT = timedelta(days=7)
 # Watches carried on by an index at a time: bounds memory, not the transaction.
 _INDEX_BLOCK = 2000
 MAX_PAGE = 1000
@@ -114,6 +119,24 @@ class Watching:
         found = await self._store.list_watches(stage, after, limit + 1)
         return found[:limit], found[limit - 1].loan_id if len(found) > limit else ""
 
+    async def changes(self, loan_id: str, resume: str) -> AsyncIterator[Told]:
+        """Every change behind the place `resume` names (empty: from now on), as it happens, until the caller stops listening.
+
+        INVALID RESUME_TOKEN_INVALID.
+        """
+        place = _place(resume) if resume else await self._store.now_place()
+        while True:
+            found = await self._store.told_after(place, loan_id, _CHANGES_BLOCK)
+            for told in found:
+                yield told
+                place = told.place
+            if len(found) < _CHANGES_BLOCK:
+                await asyncio.sleep(_CHANGES_POLL_SECONDS)
+
+    async def forget_changes(self) -> None:
+        """Ends the keeping of changes for streams."""
+        await self._store.forget_told(self._clock() - _CHANGES_KEPT)
+
     async def appraised(self, tx: Transaction, appraisals: Sequence[HeldAppraisal]) -> None:
         """Appraisal events: held for quotes by id, and open watches of the cars re-marked."""
         now = self._clock()
@@ -183,6 +206,14 @@ class Watching:
                     await tx.put_watch(outcome.watch, outcome.change, Cause.CURE_PERIOD)
                     moved += 1
         return moved
+
+
+def _place(token: str) -> Place:
+    tx, dot, sequence = token.partition(".")
+    digits = tx.isascii() and tx.isdigit() and sequence.isascii() and sequence.isdigit()
+    if not dot or not digits or int(tx) >= 2**64 or int(sequence) >= 2**63:
+        raise invalid("resume_token", "RESUME_TOKEN_INVALID", "the resume token must come from an earlier answer")
+    return Place(int(tx), int(sequence))
 
 
 def _same_currency(given: str, expected: str) -> None:

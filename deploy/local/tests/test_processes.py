@@ -82,6 +82,20 @@ def test_a_part_that_ignores_the_request_is_killed_with_its_children(processes: 
     assert not processes.pid_file("part").exists()
 
 
+def test_children_that_outlive_a_killed_part_are_neither_taken_for_it_nor_left(processes: Processes) -> None:
+    spec = ProcessSpec("part", (sys.executable, "-c", STUBBORN))
+    pid = processes.spawn(spec)
+    log = processes._layout.log("part")
+    _until(lambda: log.read_text().strip())
+    child = int(log.read_text())
+    module.end(pid, signal.SIGKILL, 10.0)
+    processes.pid_file("part").unlink()
+    assert processes.find("part") is None
+    assert _alive(child)
+    processes.spawn(SLEEP)
+    _until(lambda: not _alive(child))
+
+
 def test_a_spec_is_read_back_as_it_was_saved_and_only_by_its_owner(processes: Processes, layout: Layout) -> None:
     spec = ProcessSpec("part", ("a", "b"), {"K": "v"}, "/tmp", None, (1, 2), "1/x", signal.SIGINT, 3.0, "v1")
     processes.save(spec)

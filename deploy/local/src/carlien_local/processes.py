@@ -91,10 +91,11 @@ class Processes:
             pid = 0
         if pid and self._is_ours(pid, name):
             return pid
-        found = sorted(pid for pid, part in self.sweep() if part == name)
-        if found:
-            self._write_pid(name, found[0])
-            return found[0]
+        for pid, part in self.sweep():
+            # A part leads a session of its own; its children, which may outlive it, don't.
+            if part == name and _leads_session(pid):
+                self._write_pid(name, pid)
+                return pid
         return None
 
     def sweep(self) -> Iterator[tuple[int, str]]:
@@ -118,7 +119,13 @@ class Processes:
 
     # -- starting and ending ---------------------------------------------------------------------------------------
     def spawn(self, spec: ProcessSpec) -> int:
-        """Starts a part in a session of its own, so that Ctrl-C in the terminal doesn't reach it."""
+        """Starts a part in a session of its own, so that Ctrl-C in the terminal doesn't reach it.
+
+        Children that a killed predecessor left behind are ended: they may hold its ports.
+        """
+        for orphan, part in list(self.sweep()):
+            if part == spec.name:
+                end(orphan, signal.SIGKILL, 5.0)
         log = self._layout.log(spec.name)
         if log.exists() and log.stat().st_size > LOG_LIMIT_BYTES:
             log.replace(log.with_suffix(".log.1"))
@@ -185,6 +192,13 @@ def end(pid: int, first_signal: int, timeout_s: float) -> None:
         pass
     finally:
         os.close(handle)
+
+
+def _leads_session(pid: int) -> bool:
+    try:
+        return os.getsid(pid) == pid
+    except ProcessLookupError:
+        return False
 
 
 def _is_zombie(pid: int) -> bool:

@@ -21,6 +21,7 @@ from carlien.lien.v1 import (
 from carlien_common import postgres
 from carlien_common.domain.clock import Clock, utc_now
 from carlien_common.failures import is_transient
+from carlien_common.grpc.client import channel
 from carlien_common.grpc.policy import Policy
 from carlien_common.grpc.server import Registration, grpc_server
 from carlien_common.kafka import producer
@@ -40,6 +41,7 @@ from carlien_lien_registry.adapters.postgres.details import PostgresDetails
 from carlien_lien_registry.adapters.postgres.projection import PostgresProjection
 from carlien_lien_registry.adapters.postgres.reading import PostgresReader
 from carlien_lien_registry.adapters.postgres.writes import PostgresWrites
+from carlien_lien_registry.adapters.valuation import GrpcAppraiser
 from carlien_lien_registry.config import LienRegistrySettings, OperatorSettings, read_consortium_keys
 from carlien_lien_registry.domain.debtors import DebtorHasher
 from carlien_lien_registry.grpc_api import consents, disputes, liens, searches, titles
@@ -48,6 +50,7 @@ from carlien_lien_registry.service.following import LedgerFollower, Progress
 from carlien_lien_registry.service.operating import Operations
 from carlien_lien_registry.service.outcomes import Outcomes
 from carlien_lien_registry.service.ports import FollowedBlock
+from carlien_lien_registry.service.ranking import Rankings
 from carlien_lien_registry.service.registry import Registry
 from carlien_lien_registry.service.searching import Searches
 from carlien_lien_registry.service.writing import LedgerWriter
@@ -146,7 +149,9 @@ async def serve(settings: LienRegistrySettings, clock: Clock = utc_now, started:
         def verify(certificate: certificate_pb2.SearchCertificate) -> list[str]:
             return certificates.verify(certificate, access.roots)
 
-        lien_servicer = liens.LienServicer(registry, operations, hasher, settings.msp_id, clock)
+        appraiser = GrpcAppraiser(await app.enter(channel(settings, settings.valuation_address))) if settings.valuation_address else None
+        rankings = Rankings(reader, appraiser, clock)
+        lien_servicer = liens.LienServicer(registry, operations, rankings, hasher, settings.msp_id, clock)
         services: list[Registration] = [
             (lien_service_pb2_grpc.add_LienServiceServicer_to_server, lien_servicer, liens.SERVICE.full_name),
             (

@@ -29,6 +29,7 @@ from carlien_common.testing.pki import Pki
 
 T = TypeVar("T")
 
+CONSORTIUM_KEY = bytes(range(32))
 _START_SECONDS = 60.0
 _DEADLINE_SECONDS = 30.0
 
@@ -167,7 +168,7 @@ class RegistryProcess:
         mine = self.pki.certificate(self.org, "service")
         keys = self.folder / "consortium.key"
         if not keys.exists():
-            keys.write_text(f"1:{'42' * 32}\n")
+            keys.write_text(f"1:{CONSORTIUM_KEY.hex()}\n")
         return {
             "PATH": os.environ["PATH"],
             "CARLIEN_ORG": self.org,

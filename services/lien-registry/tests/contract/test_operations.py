@@ -8,7 +8,7 @@ import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type import date_pb2, money_pb2
-from registry_service import RegistryProcess, debtor, fresh_vin, key, refusal, registration, running
+from registry_service import CONSORTIUM_KEY, RegistryProcess, debtor, fresh_vin, key, refusal, registration, running
 
 from carlien.lien.v1 import (
     consent_pb2,
@@ -21,10 +21,12 @@ from carlien.lien.v1 import (
     lien_pb2,
     lien_service_pb2,
     priority_pb2,
+    search_service_pb2,
     title_service_pb2,
 )
 from carlien_common.testing.pki import Pki
 from carlien_common.testing.plugin import from_environment
+from carlien_lien_registry.domain.debtors import Debtor, DebtorHasher
 
 DEADLINE = 30.0
 HASH = hashlib.sha256(b"a document").hexdigest()
@@ -228,6 +230,28 @@ async def test_pages_of_all_my_liens(org1: RegistryProcess) -> None:
     assert found == sorted(set(found))
 
 
+async def test_ranks_by_law_with_a_what_if(org1: RegistryProcess, org2: RegistryProcess) -> None:
+    vin = fresh_vin()
+    first = await org1.register(registration(vin))
+    second = await org2.register(registration(vin, expires_at=in_days(1)))
+    await org1.searches().SearchLiens(search_service_pb2.SearchLiensRequest(vin=vin, min_block=second.block_number), timeout=DEADLINE)
+    today = dt.datetime.now(dt.UTC).date()
+    what_if = lien_service_pb2.WhatIf(
+        lien_class=lien_pb2.LIEN_CLASS_PURCHASE_MONEY,
+        secured_amount=money_pb2.Money(currency_code="CNY", units=10_000),
+        delivery_date=date_pb2.Date(year=today.year, month=today.month, day=today.day),
+    )
+    request = lien_service_pb2.RankPrioritiesRequest(vin=vin, what_if=what_if)
+    answer = await org1.liens("analyst").RankPriorities(request, timeout=DEADLINE)
+    assert [(rank.registration_number, rank.rule) for rank in answer.ranks] == [
+        ("", "Civil Code 416"),
+        (first.registration_number, "Civil Code 414"),
+        (second.registration_number, "Civil Code 414"),
+    ]
+    assert [rank.secured_party_msp_id for rank in answer.ranks] == ["", "Org1MSP", "Org2MSP"]
+    assert answer.as_of_block >= second.block_number
+
+
 async def test_a_title_s_life(org1: RegistryProcess) -> None:
     vin = fresh_vin()
     issue = title_service_pb2.IssueTitleRequest(
@@ -245,6 +269,15 @@ async def test_a_title_s_life(org1: RegistryProcess) -> None:
     # The organisation that shall keep it for the new holder must agree.
     assert (await refused(org1.titles().TransferTitle(transfer, timeout=DEADLINE)))[1] == "CONSENT_MISSING"
     transfer.holder_msp_id, transfer.idempotency_key = "Org1MSP", key()
+    assert (await refused(org1.titles().TransferTitle(transfer, timeout=DEADLINE)))[1] == "CONSENT_MISSING", "the mortgagee's"
+    holder = transfer.holder
+    proposal = consent_service_pb2.TransferTitleProposal(
+        holder_hash=DebtorHasher({1: CONSORTIUM_KEY}).newest(Debtor(holder.id_type, holder.id_number, holder.name)),
+        holder_msp_id="Org1MSP",
+        registration_certificate_number=transfer.registration_certificate_number,
+    )
+    give = consent_service_pb2.GiveConsentRequest(vin=vin, transfer_title=proposal, idempotency_key=key())
+    await consent_service_pb2_grpc.ConsentServiceStub(org1.channel("originator")).GiveConsent(give, timeout=DEADLINE)
     title = (await org1.titles().TransferTitle(transfer, timeout=DEADLINE)).title
     assert title.registration_certificate_number == "RC9876543210"
     history = await org1.titles().GetTitleHistory(title_service_pb2.GetTitleHistoryRequest(vin=vin), timeout=DEADLINE)

@@ -6,6 +6,7 @@ isort:skip_file
 from carlien.lien.v1 import court_order_pb2 as _court_order_pb2
 from carlien.lien.v1 import lien_pb2 as _lien_pb2
 from carlien.lien.v1 import priority_pb2 as _priority_pb2
+from carlien.valuation.v1 import vehicle_pb2 as _vehicle_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -1103,3 +1104,217 @@ class ListLiensResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListLiensResponse: _TypeAlias = ListLiensResponse  # noqa: Y015
+
+@_typing.final
+class RankPrioritiesRequest(_message.Message):
+    """Request of RankPriorities."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIN_FIELD_NUMBER: _builtins.int
+    WHAT_IF_FIELD_NUMBER: _builtins.int
+    VEHICLE_FIELD_NUMBER: _builtins.int
+    SALE_FIELD_NUMBER: _builtins.int
+    vin: _builtins.str
+    """The car."""
+    @_builtins.property
+    def what_if(self) -> Global___WhatIf:
+        """A lien that isn't registered (yet), ranked with the others; none where unset."""
+
+    @_builtins.property
+    def vehicle(self) -> _vehicle_pb2.Vehicle:
+        """The car as valuation is to appraise it; without it there are ranks and no recoveries."""
+
+    @_builtins.property
+    def sale(self) -> Global___OrdinaryCourseSale:
+        """A sale that may free the car of its mortgages (Civil Code 404); none where unset."""
+
+    def __init__(
+        self,
+        *,
+        vin: _builtins.str = ...,
+        what_if: Global___WhatIf | None = ...,
+        vehicle: _vehicle_pb2.Vehicle | None = ...,
+        sale: Global___OrdinaryCourseSale | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sale", b"sale", "vehicle", b"vehicle", "what_if", b"what_if"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sale", b"sale", "vehicle", b"vehicle", "vin", b"vin", "what_if", b"what_if"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RankPrioritiesRequest: _TypeAlias = RankPrioritiesRequest  # noqa: Y015
+
+@_typing.final
+class WhatIf(_message.Message):
+    """A lien that isn't registered (yet)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIEN_CLASS_FIELD_NUMBER: _builtins.int
+    SECURED_AMOUNT_FIELD_NUMBER: _builtins.int
+    DELIVERY_DATE_FIELD_NUMBER: _builtins.int
+    SUBORDINATED_TO_FIELD_NUMBER: _builtins.int
+    UNREGISTERED_FIELD_NUMBER: _builtins.int
+    lien_class: _lien_pb2.LienClass.ValueType
+    """Kind of security interest."""
+    unregistered: _builtins.bool
+    """True: it would stay unregistered; false: it is registered now."""
+    @_builtins.property
+    def secured_amount(self) -> _money_pb2.Money:
+        """Secured amount, positive."""
+
+    @_builtins.property
+    def delivery_date(self) -> _date_pb2.Date:
+        """Delivery of the car: to the buyer (purchase money), to the creditor (pledge, possessory lien)."""
+
+    @_builtins.property
+    def subordinated_to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Registrations it would agree to stand behind."""
+
+    def __init__(
+        self,
+        *,
+        lien_class: _lien_pb2.LienClass.ValueType = ...,
+        secured_amount: _money_pb2.Money | None = ...,
+        delivery_date: _date_pb2.Date | None = ...,
+        subordinated_to: _abc.Iterable[_builtins.str] | None = ...,
+        unregistered: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["delivery_date", b"delivery_date", "secured_amount", b"secured_amount"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_date", b"delivery_date", "lien_class", b"lien_class", "secured_amount", b"secured_amount", "subordinated_to", b"subordinated_to", "unregistered", b"unregistered"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WhatIf: _TypeAlias = WhatIf  # noqa: Y015
+
+@_typing.final
+class OrdinaryCourseSale(_message.Message):
+    """Whether a sale frees the car of its mortgages: all three must hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDINARY_COURSE_FIELD_NUMBER: _builtins.int
+    FAIR_PRICE_PAID_FIELD_NUMBER: _builtins.int
+    TAKEN_OVER_FIELD_NUMBER: _builtins.int
+    ordinary_course: _builtins.bool
+    """The seller deals in cars and sold it in the ordinary course of business, not in bulk."""
+    fair_price_paid: _builtins.bool
+    """The buyer paid a fair price."""
+    taken_over: _builtins.bool
+    """The buyer took the car over."""
+    def __init__(
+        self,
+        *,
+        ordinary_course: _builtins.bool = ...,
+        fair_price_paid: _builtins.bool = ...,
+        taken_over: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fair_price_paid", b"fair_price_paid", "ordinary_course", b"ordinary_course", "taken_over", b"taken_over"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrdinaryCourseSale: _TypeAlias = OrdinaryCourseSale  # noqa: Y015
+
+@_typing.final
+class RankPrioritiesResponse(_message.Message):
+    """Response of RankPriorities."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANKS_FIELD_NUMBER: _builtins.int
+    AS_OF_BLOCK_FIELD_NUMBER: _builtins.int
+    VALUE_P10_FIELD_NUMBER: _builtins.int
+    VALUE_P50_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    DATA_CUTOFF_FIELD_NUMBER: _builtins.int
+    ABSTAIN_REASON_FIELD_NUMBER: _builtins.int
+    as_of_block: _builtins.int
+    """Last block whose changes are taken into account."""
+    model_version: _builtins.str
+    """Version of the model that appraised."""
+    abstain_reason: _builtins.str
+    """Why there are no recoveries, where valuation abstained."""
+    @_builtins.property
+    def ranks(self) -> _containers.RepeatedCompositeFieldContainer[Global___PriorityRank]:
+        """In order; equal ranks share pro rata. Rank 0: a buyer took the car free of it."""
+
+    @_builtins.property
+    def value_p10(self) -> _money_pb2.Money:
+        """Forced-sale value of the car the recoveries rest on, tenth percentile; unset without an appraisal."""
+
+    @_builtins.property
+    def value_p50(self) -> _money_pb2.Money:
+        """The same, median."""
+
+    @_builtins.property
+    def data_cutoff(self) -> _date_pb2.Date:
+        """Last date the model's data covers."""
+
+    def __init__(
+        self,
+        *,
+        ranks: _abc.Iterable[Global___PriorityRank] | None = ...,
+        as_of_block: _builtins.int = ...,
+        value_p10: _money_pb2.Money | None = ...,
+        value_p50: _money_pb2.Money | None = ...,
+        model_version: _builtins.str = ...,
+        data_cutoff: _date_pb2.Date | None = ...,
+        abstain_reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data_cutoff", b"data_cutoff", "value_p10", b"value_p10", "value_p50", b"value_p50"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstain_reason", b"abstain_reason", "as_of_block", b"as_of_block", "data_cutoff", b"data_cutoff", "model_version", b"model_version", "ranks", b"ranks", "value_p10", b"value_p10", "value_p50", b"value_p50"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RankPrioritiesResponse: _TypeAlias = RankPrioritiesResponse  # noqa: Y015
+
+@_typing.final
+class PriorityRank(_message.Message):
+    """One lien's rank."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REGISTRATION_NUMBER_FIELD_NUMBER: _builtins.int
+    RANK_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    RECOVERY_P10_FIELD_NUMBER: _builtins.int
+    RECOVERY_P50_FIELD_NUMBER: _builtins.int
+    SECURED_PARTY_MSP_ID_FIELD_NUMBER: _builtins.int
+    registration_number: _builtins.str
+    """Number of the registration; empty for the what-if."""
+    rank: _builtins.int
+    """1 is paid first."""
+    rule: _builtins.str
+    """The rule the rank rests on, for example Civil Code 414."""
+    secured_party_msp_id: _builtins.str
+    """MSP identifier of the secured party; empty for the what-if."""
+    @_builtins.property
+    def recovery_p10(self) -> _money_pb2.Money:
+        """What the holder recovers at the P10 of the value; unset without an appraisal."""
+
+    @_builtins.property
+    def recovery_p50(self) -> _money_pb2.Money:
+        """The same at the P50."""
+
+    def __init__(
+        self,
+        *,
+        registration_number: _builtins.str = ...,
+        rank: _builtins.int = ...,
+        rule: _builtins.str = ...,
+        recovery_p10: _money_pb2.Money | None = ...,
+        recovery_p50: _money_pb2.Money | None = ...,
+        secured_party_msp_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["recovery_p10", b"recovery_p10", "recovery_p50", b"recovery_p50"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rank", b"rank", "recovery_p10", b"recovery_p10", "recovery_p50", b"recovery_p50", "registration_number", b"registration_number", "rule", b"rule", "secured_party_msp_id", b"secured_party_msp_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PriorityRank: _TypeAlias = PriorityRank  # noqa: Y015

@@ -80,6 +80,11 @@ class LienServiceStub:
                 request_serializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.ReleasePriorityRequest.SerializeToString,
                 response_deserializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.ReleasePriorityResponse.FromString,
                 _registered_method=True)
+        self.RankPriorities = channel.unary_unary(
+                '/carlien.lien.v1.LienService/RankPriorities',
+                request_serializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.RankPrioritiesRequest.SerializeToString,
+                response_deserializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.RankPrioritiesResponse.FromString,
+                _registered_method=True)
         self.ListLiens = channel.unary_unary(
                 '/carlien.lien.v1.LienService/ListLiens',
                 request_serializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.ListLiensRequest.SerializeToString,
@@ -169,6 +174,13 @@ class LienServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RankPriorities(self, request, context):
+        """Ranks the liens on a car by law and says what each holder recovers at the P10 and P50 of its forced-sale value.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListLiens(self, request, context):
         """Lists registrations, by default all of the caller's own organisation, in order of registration number.
         """
@@ -244,6 +256,11 @@ def add_LienServiceServicer_to_server(servicer, server):
                     servicer.ReleasePriority,
                     request_deserializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.ReleasePriorityRequest.FromString,
                     response_serializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.ReleasePriorityResponse.SerializeToString,
+            ),
+            'RankPriorities': grpc.unary_unary_rpc_method_handler(
+                    servicer.RankPriorities,
+                    request_deserializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.RankPrioritiesRequest.FromString,
+                    response_serializer=carlien_dot_lien_dot_v1_dot_lien__service__pb2.RankPrioritiesResponse.SerializeToString,
             ),
             'ListLiens': grpc.unary_unary_rpc_method_handler(
                     servicer.ListLiens,
@@ -510,6 +527,33 @@ class LienService:
             '/carlien.lien.v1.LienService/ReleasePriority',
             carlien_dot_lien_dot_v1_dot_lien__service__pb2.ReleasePriorityRequest.SerializeToString,
             carlien_dot_lien_dot_v1_dot_lien__service__pb2.ReleasePriorityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RankPriorities(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carlien.lien.v1.LienService/RankPriorities',
+            carlien_dot_lien_dot_v1_dot_lien__service__pb2.RankPrioritiesRequest.SerializeToString,
+            carlien_dot_lien_dot_v1_dot_lien__service__pb2.RankPrioritiesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -51,6 +51,8 @@ class LienServiceStub:
     """Holds first rank of a car for some minutes before a loan is paid out."""
     ReleasePriority: _grpc.UnaryUnaryMultiCallable[_lien_service_pb2.ReleasePriorityRequest, _lien_service_pb2.ReleasePriorityResponse]
     """Gives a reservation back before it expires."""
+    RankPriorities: _grpc.UnaryUnaryMultiCallable[_lien_service_pb2.RankPrioritiesRequest, _lien_service_pb2.RankPrioritiesResponse]
+    """Ranks the liens on a car by law and says what each holder recovers at the P10 and P50 of its forced-sale value."""
     ListLiens: _grpc.UnaryUnaryMultiCallable[_lien_service_pb2.ListLiensRequest, _lien_service_pb2.ListLiensResponse]
     """Lists registrations, by default all of the caller's own organisation, in order of registration number."""
     DischargeLien: _grpc.UnaryUnaryMultiCallable[_lien_service_pb2.DischargeLienRequest, _lien_service_pb2.DischargeLienResponse]
@@ -83,6 +85,8 @@ class LienServiceAsyncStub(LienServiceStub):
     """Holds first rank of a car for some minutes before a loan is paid out."""
     ReleasePriority: _aio.UnaryUnaryMultiCallable[_lien_service_pb2.ReleasePriorityRequest, _lien_service_pb2.ReleasePriorityResponse]  # type: ignore[assignment]
     """Gives a reservation back before it expires."""
+    RankPriorities: _aio.UnaryUnaryMultiCallable[_lien_service_pb2.RankPrioritiesRequest, _lien_service_pb2.RankPrioritiesResponse]  # type: ignore[assignment]
+    """Ranks the liens on a car by law and says what each holder recovers at the P10 and P50 of its forced-sale value."""
     ListLiens: _aio.UnaryUnaryMultiCallable[_lien_service_pb2.ListLiensRequest, _lien_service_pb2.ListLiensResponse]  # type: ignore[assignment]
     """Lists registrations, by default all of the caller's own organisation, in order of registration number."""
     DischargeLien: _aio.UnaryUnaryMultiCallable[_lien_service_pb2.DischargeLienRequest, _lien_service_pb2.DischargeLienResponse]  # type: ignore[assignment]
@@ -166,6 +170,14 @@ class LienServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_lien_service_pb2.ReleasePriorityResponse, _abc.Awaitable[_lien_service_pb2.ReleasePriorityResponse]]:
         """Gives a reservation back before it expires."""
+
+    @_abc_1.abstractmethod
+    def RankPriorities(
+        self,
+        request: _lien_service_pb2.RankPrioritiesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lien_service_pb2.RankPrioritiesResponse, _abc.Awaitable[_lien_service_pb2.RankPrioritiesResponse]]:
+        """Ranks the liens on a car by law and says what each holder recovers at the P10 and P50 of its forced-sale value."""
 
     @_abc_1.abstractmethod
     def ListLiens(

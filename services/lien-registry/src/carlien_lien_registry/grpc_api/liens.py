@@ -25,7 +25,9 @@ from carlien_lien_registry.grpc_api.changing import (
     of_kind,
 )
 from carlien_lien_registry.grpc_api.converting import asked, check_text, new_lien, registration_number_of
+from carlien_lien_registry.grpc_api.ranking import rank_priorities
 from carlien_lien_registry.service.operating import Operations
+from carlien_lien_registry.service.ranking import Rankings
 from carlien_lien_registry.service.registry import Registry
 from carlien_lien_registry.wire import history_entry, lien_to_proto
 from carlien_lien_registry.wire_records import court_order_to_proto, reservation_to_proto
@@ -38,10 +40,13 @@ SERVICE: Final = pb.DESCRIPTOR.services_by_name["LienService"]
 class LienServicer(lien_service_pb2_grpc.LienServiceServicer):
     """Converts and calls."""
 
-    def __init__(self, registry: Registry, operations: Operations, hasher: DebtorHasher, msp_id: str, clock: Clock) -> None:
+    def __init__(
+        self, registry: Registry, operations: Operations, rankings: Rankings, hasher: DebtorHasher, msp_id: str, clock: Clock
+    ) -> None:
         self._registry = registry
         self._operations = operations
         self._contract = operations.contract
+        self._rankings = rankings
         self._hasher = hasher
         self._msp_id = msp_id
         self._clock = clock
@@ -152,6 +157,9 @@ class LienServicer(lien_service_pb2_grpc.LienServiceServicer):
         named = asked("LienService/ReleasePriority", request.idempotency_key, request)
         record = await self._operations.record(named, self._contract.release_priority(vin.value, request.reservation_id))
         return pb.ReleasePriorityResponse(reservation=reservation_to_proto(of_kind(record, Reservation)))
+
+    async def RankPriorities(self, request: pb.RankPrioritiesRequest, _context: Context) -> pb.RankPrioritiesResponse:
+        return await rank_priorities(request, self._rankings)
 
     async def ListLiens(self, request: pb.ListLiensRequest, _context: Context) -> pb.ListLiensResponse:
         query = lien_list(request, self._msp_id, self._clock())

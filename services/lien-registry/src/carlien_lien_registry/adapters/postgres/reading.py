@@ -1,7 +1,7 @@
 """The read model's reading side."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +17,7 @@ from carlien_lien_registry.adapters.postgres.rows import (
     title_of,
 )
 from carlien_lien_registry.domain.changes import Change
-from carlien_lien_registry.domain.liens import Lien, Title
+from carlien_lien_registry.domain.liens import Lien, Position, Title
 from carlien_lien_registry.domain.operations import Record
 from carlien_lien_registry.service.ports import Found, LienList, SearchSubject
 
@@ -112,6 +112,15 @@ class PostgresReader:
         """Return a car's reservations, consents, disputes or court orders as they are now, in ledger order."""
         changes = (record_change(row) for row in await self._pool.fetch(_RECORDS_OF_CAR, vin, kind))
         return [change.record for change in changes if change.record is not None]
+
+    async def reservation_positions(self, tx_ids: Sequence[str]) -> Mapping[str, Position]:
+        """Return where reservations stand in the ledger, by their transactions."""
+        rows = await self._pool.fetch(
+            "SELECT tx_id, block_number, tx_index, change_index FROM record_versions "
+            "WHERE tx_id = ANY($1) AND change = 'priority.reserved'",
+            list(tx_ids),
+        )
+        return {row["tx_id"]: Position(row["block_number"], row["tx_index"], row["change_index"]) for row in rows}
 
     async def list_liens(self, query: LienList) -> Sequence[Lien]:
         """Return one page of registrations in order of number."""

@@ -40,8 +40,11 @@ def folder(layout: Layout) -> Path:
     package = layout.root / "services" / "valuation" / "src" / "carlien_valuation"
     found = source(layout)
     parts = [package / "listings", package / "training", package / "commands"]
-    trainer = [file for part in parts for file in sorted(part.rglob("*.py"))]
-    return layout.cache / f"model-{digest(*trainer, *(file for file in (found.mapping, found.listings) if file and file.is_file()))}"
+    made_from = [file for file in (found.mapping, found.listings) if file and file.is_file()]
+    if found.listings is None:
+        parts.append(package / "simulation")
+    trainer = [file for part in parts for file in sorted(part.rglob("*")) if file.suffix in (".py", ".yaml")]
+    return layout.cache / f"model-{digest(*trainer, *made_from)}"
 
 
 def up(starter: Starter) -> bool:

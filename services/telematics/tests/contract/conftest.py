@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 import asyncpg
+import grpc
 import pytest
 import pytest_asyncio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from carlien_common.postgres import migrate
 from carlien_common.testing.pki import Pki
@@ -22,6 +24,16 @@ from carlien_telematics.testing.service import Service
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
+
+
+async def serving_at(port: int, pki: Pki) -> None:
+    """Waits until grpc.health.v1 says SERVING, which is when the consumer has joined its group."""
+    mine = pki.certificate("org1", "admin")
+    credentials = grpc.ssl_channel_credentials(mine.authorities.read_bytes(), mine.key.read_bytes(), mine.certificate.read_bytes())
+    async with asyncio.timeout(60), grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials) as channel:
+        async for health in health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest()):
+            if health.status == health_pb2.HealthCheckResponse.SERVING:
+                return
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -41,6 +53,7 @@ async def service(
     )
     async with running(settings) as started:
         serving = asyncio.create_task(started.app.serve())
+        await serving_at(started.grpc_port, pki)
         service = Service(started, settings, postgres_dsn, pki)
         yield service
         await service.close()

@@ -11,7 +11,7 @@ from importlib import import_module
 
 from carlien_common.domain.errors import DomainError, ErrorKind
 
-COMMANDS: tuple[str, ...] = ("train", "evaluate", "replay", "portfolio", "readiness")
+COMMANDS: tuple[str, ...] = ("train", "evaluate", "replay", "portfolio", "readiness", "usage_lift")
 OK, NEGATIVE, USAGE, UNAVAILABLE = 0, 1, 2, 3
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import time
 from collections.abc import Callable
@@ -61,6 +62,18 @@ def test_a_part_that_was_stopped_by_hand_stays_down_until_it_is_started(starter:
     assert starter.processes.find("part") is None
     assert next(row.state for row in stack.status(starter.processes, starter.layout) if row.name == "part") == "stopped"
     stack.start_again(starter, "part")
+    successor(starter, "part", kill(starter, "part"))
+
+
+def test_a_start_by_hand_and_the_supervisor_never_both_start_a_part(starter: Starter) -> None:
+    starter.ensure(SLEEP, lambda: True)
+    stack.supervise(starter)
+    for version in range(8):
+        # Dead at this moment, so that both want to start it.
+        kill(starter, "part")
+        starter.ensure(dataclasses.replace(SLEEP, version=str(version)), lambda: True)
+        assert len([part for _, part in starter.processes.sweep() if part == "part"]) == 1
+    # And the supervisor still watches what it didn't start.
     successor(starter, "part", kill(starter, "part"))
 
 

@@ -52,7 +52,6 @@ def up(starter: Starter, arguments: argparse.Namespace) -> int:
     with stack.locked(layout, starter):
         layout.create()
         layout.require_space()
-        starter.processes.stop("supervisor")
         steps = stack.infrastructure(starter) if arguments.only == "infra" else stack.everything(starter)
         try:
             environment.write(layout)

@@ -6,6 +6,8 @@ when its pid file is stale or missing, a recycled pid is never mistaken for it, 
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import pwd
@@ -79,8 +81,15 @@ class Processes:
         return self._layout.run / f"{name}.pid"
 
     def hold(self, name: str) -> Path:
-        """A file that tells the supervisor to leave an ended part alone (`carlien-local stop`)."""
+        """A file that tells the supervisor to leave an ended part alone: it's stopped by hand, or being started."""
         return self._layout.run / f"{name}.stopped"
+
+    @contextlib.contextmanager
+    def exclusive(self, name: str) -> Iterator[None]:
+        """Between a look at the hold file and what follows from it: the supervisor and `up` take turns."""
+        with (self._layout.run / f"{name}.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     # -- what runs -------------------------------------------------------------------------------------------------
     def find(self, name: str) -> int | None:

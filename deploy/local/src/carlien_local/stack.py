@@ -147,7 +147,7 @@ def reset(starter: Starter) -> None:
 
 
 def supervise(starter: Starter) -> None:
-    """Starts the supervisor anew, so that it takes over what runs now."""
+    """Starts the supervisor anew, so that it takes over what runs now and is of the present version."""
     processes = starter.processes
     processes.stop(supervisor.NAME)
     argv = (sys.executable, "-m", "carlien_local.supervisor", str(starter.layout.state))

@@ -39,7 +39,7 @@ class Starter:
         A part that ends while it starts is tried `attempts` times, a second apart.
         """
         processes = self.processes
-        processes.hold(spec.name).unlink(missing_ok=True)
+        hold = processes.hold(spec.name)
         pid = processes.find(spec.name)
         if pid is not None and processes.saved(spec.name) == spec:
             try:
@@ -47,20 +47,29 @@ class Starter:
             except PartFailed:
                 self.report(f"{spec.name} (pid {pid}) runs but doesn't answer: restarting it")
             else:
+                hold.unlink(missing_ok=True)
                 return False
-        processes.stop(spec.name)
-        ports.require_free(spec.name, spec.ports)
-        processes.save(spec)
+        with processes.exclusive(spec.name):
+            hold.touch()
+        try:
+            processes.stop(spec.name)
+            ports.require_free(spec.name, spec.ports)
+            processes.save(spec)
+            self._start(spec, ready, timeout_s, attempts)
+        finally:
+            hold.unlink(missing_ok=True)
+        return True
+
+    def _start(self, spec: ProcessSpec, ready: Callable[[], bool], timeout_s: float, attempts: int) -> None:
         for attempt in range(1, attempts + 1):
             try:
-                self._wait_ready(spec, processes.spawn(spec), ready, timeout_s)
+                self._wait_ready(spec, self.processes.spawn(spec), ready, timeout_s)
             except PartFailed:
-                if attempt == attempts or processes.find(spec.name) is not None:
+                if attempt == attempts or self.processes.find(spec.name) is not None:
                     raise
                 self.pause(1.0)
             else:
-                break
-        return True
+                return
 
     def _wait_ready(self, spec: ProcessSpec, pid: int, ready: Callable[[], bool], timeout_s: float) -> None:
         log = self.layout.log(spec.name)

@@ -22,6 +22,8 @@ from carlien_local.processes import Processes
 NAME = "supervisor"
 FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 10.0
+# How often a held part is looked at: whoever holds it lets go without telling.
+HELD_LOOK_S = 1.0
 # A part that ran this long has recovered: its next death is restarted at once again.
 STEADY_S = 30.0
 
@@ -85,17 +87,15 @@ class Supervisor:
                 self._ended(name, watch, now)
             if self._processes.hold(name).exists():
                 watch.failures, watch.due = 0, 0.0
+                next_due = min(next_due, now + HELD_LOOK_S)
                 continue
             pid = self._processes.find(name)
-            if pid is None:
-                if now < watch.due:
-                    next_due = min(next_due, watch.due)
-                    continue
+            if pid is None and now >= watch.due:
                 pid = self._start(name, watch, now)
-                if pid is None:
-                    next_due = min(next_due, watch.due)
-                    continue
-            self._watch(watch, pid, now)
+            if pid is not None:
+                self._watch(watch, pid, now)
+            elif watch.due > now:
+                next_due = min(next_due, watch.due)
         return max(0.0, next_due - time.monotonic())
 
     def _watch(self, watch: Watch, pid: int, now: float) -> None:
@@ -123,7 +123,11 @@ class Supervisor:
         if spec is None:  # removed just now
             return None
         try:
-            pid = self._processes.spawn(spec)
+            with self._processes.exclusive(name):
+                if self._processes.hold(name).exists() or self._processes.find(name) is not None:
+                    watch.due = now + FIRST_DELAY_S  # `up` was quicker: look again
+                    return None
+                pid = self._processes.spawn(spec)
         except OSError as error:
             watch.failures += 1
             watch.due = now + LONGEST_DELAY_S

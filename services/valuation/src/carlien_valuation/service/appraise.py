@@ -84,17 +84,32 @@ class Appraising:
 
     def appraise(self, requests: Sequence[Request]) -> list[Appraisal]:
         """One answer per request, in order; all points of all cars are valued in one batch."""
+        return self.appraise_along(requests, [()] * len(requests))[0]
+
+    def appraise_along(self, requests: Sequence[Request], along: Sequence[Sequence[Point]]) -> tuple[list[Appraisal], list[list[float]]]:
+        """As `appraise`, with further points of each request valued in the same batch.
+
+        The second list holds, per request, the model's median of those points and, last, of the car as it is; nothing where it is
+        abstained from.
+        """
         supports = self.appraiser.support([request.car for request in requests])
         points: list[Point] = []
         plans: list[_Plan | None] = []
         reasons = [self._abstain_reason(request.car, support) for request, support in zip(requests, supports, strict=True)]
-        for request, reason in zip(requests, reasons, strict=True):
-            plans.append(None if reason else self._plan(request, points))
+        rows: list[list[int]] = []
+        for request, reason, further in zip(requests, reasons, along, strict=True):
+            plan = None if reason else self._plan(request, points)
+            plans.append(plan)
+            rows.append([] if plan is None else [*range(len(points), len(points) + len(further)), plan.rows["region"]])
+            if plan is not None:
+                points.extend(further)
         values = self.appraiser.values(points) if points else np.zeros((0, 3))
-        return [
+        answers = [
             self._abstained(request, reason) if plan is None else self._answer(request, support, plan, values)
             for request, support, plan, reason in zip(requests, supports, plans, reasons, strict=True)
         ]
+        medians = values[:, 1].tolist()
+        return answers, [[medians[row] for row in own] for own in rows]
 
     def _abstain_reason(self, car: Car, support: Support) -> str:
         if support.unknown_make:
@@ -178,9 +193,15 @@ class Appraising:
         p10, p90 = money(value * math.exp(low), currency), money(value * math.exp(high), currency)
         width = math.exp(high) - math.exp(low)
         return Estimate(
-            price_type, min(p10, p50), p50, max(p90, p50), steps, support.sample_size, width / (2 * Z80),
+            price_type,
+            min(p10, p50),
+            p50,
+            max(p90, p50),
+            steps,
+            support.sample_size,
+            width / (2 * Z80),
             confidence(support.sample_size, width, unknown=support.unknown_model),
-        )  # fmt: skip
+        )
 
     def _abstained(self, request: Request, reason: str) -> Appraisal:
         reading = self._index.read(request.car, self.appraiser.data_cutoff, request.valuation_date)
@@ -196,10 +217,18 @@ class Appraising:
         typical_km: int,
     ) -> Appraisal:
         return Appraisal(
-            vin=request.car.vin, estimates=estimates, abstain_reason=reason, warnings=warnings, model_version=self.appraiser.version,
-            data_cutoff=self.appraiser.data_cutoff, index_vintage=reading.vintage, index_level=reading.level, valued_at=self._clock(),
-            valuation_date=request.valuation_date, typical_odometer_km=typical_km,
-        )  # fmt: skip
+            vin=request.car.vin,
+            estimates=estimates,
+            abstain_reason=reason,
+            warnings=warnings,
+            model_version=self.appraiser.version,
+            data_cutoff=self.appraiser.data_cutoff,
+            index_vintage=reading.vintage,
+            index_level=reading.level,
+            valued_at=self._clock(),
+            valuation_date=request.valuation_date,
+            typical_odometer_km=typical_km,
+        )
 
     def _warnings(self, request: Request, support: Support, policy: AppraisalPolicy, reading: IndexReading) -> tuple[Remark, ...]:
         car, appraiser = request.car, self.appraiser
@@ -215,19 +244,40 @@ class Appraising:
         ]
         rules = (
             (appraiser.synthetic, "SYNTHETIC_MODEL", "The model was trained on simulated listings; this is not a market value."),
-            (support.unknown_model, UNKNOWN_MODEL, "The model doesn't know this model; it is valued from its make and name, with the interval measured for such cars."),
+            (
+                support.unknown_model,
+                UNKNOWN_MODEL,
+                "Unknown to the model: valued from its make and name, with the interval measured for such cars.",
+            ),
             (car.odometer_km is None, "ODOMETER_MISSING", "Valued at the distance that is typical for its age."),
-            (bool(from_policy), "ADJUSTMENT_FROM_POLICY", f"The training data doesn't tell {' and '.join(from_policy)} apart; adjusted by: {policy.source}."),
+            (
+                bool(from_policy),
+                "ADJUSTMENT_FROM_POLICY",
+                f"The data doesn't tell {' and '.join(from_policy)} apart; adjusted by: {policy.source}.",
+            ),
             (bool(car.region_code) and not appraiser.region, "REGION_NOT_VALUED", "The training data has no region."),
             (bool(car.options), "OPTIONS_NOT_VALUED", "Options are not valued: the training data has none."),
-            (age > appraiser.max_age_years, "AGE_BEYOND_DATA", f"Older than 99 % of the training cars ({appraiser.max_age_years:.0f} years)."),
             (
-                (car.odometer_km or 0) > appraiser.max_odometer_km, "ODOMETER_BEYOND_DATA",
+                age > appraiser.max_age_years,
+                "AGE_BEYOND_DATA",
+                f"Older than 99 % of the training cars ({appraiser.max_age_years:.0f} years).",
+            ),
+            (
+                (car.odometer_km or 0) > appraiser.max_odometer_km,
+                "ODOMETER_BEYOND_DATA",
                 f"Driven further than 99 % of the training cars ({appraiser.max_odometer_km:.0f} km).",
             ),
-            (behind > STALE_DAYS and reading.vintage.startswith(NO_VINTAGE), "MARKET_LEVEL_STALE", f"The model's market ends {behind} days before the valuation date and there is no index to bring it forward."),
-            (True, "PRICE_TYPES_FROM_POLICY", f"The model values {appraiser.price_kind.replace('_', ' ')} prices; other markets by: {policy.source}."),
-        )  # fmt: skip
+            (
+                behind > STALE_DAYS and reading.vintage.startswith(NO_VINTAGE),
+                "MARKET_LEVEL_STALE",
+                f"The model's market ends {behind} days before the valuation date; no index brings it forward.",
+            ),
+            (
+                True,
+                "PRICE_TYPES_FROM_POLICY",
+                f"The model values {appraiser.price_kind.replace('_', ' ')} prices; other markets by: {policy.source}.",
+            ),
+        )
         return (*_remarks(car), *(Remark(code, text) for applies, code, text in rules if applies))
 
 

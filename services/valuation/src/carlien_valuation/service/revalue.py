@@ -75,8 +75,8 @@ class Refused:
     error: DomainError
 
 
-Step = dict[Cause, tuple[int, int]]
-"""For each cause, the rows of the states before and after it."""
+Steps = dict[Cause, tuple[int, int]]
+"""For each cause, the positions of the states before and after it on the way from then to now."""
 
 
 class Revaluing:
@@ -108,20 +108,15 @@ class Revaluing:
         return None
 
     def _values(self, positions: Sequence[Position]) -> list[Revaluation]:
-        appraisals = self._appraising.appraise([position.request for position in positions])
-        points: list[Point] = []
-        steps: list[Step] = [
-            {} if appraisal.abstained else self._between(position, points)
-            for position, appraisal in zip(positions, appraisals, strict=True)
-        ]
-        values = self._appraising.appraiser.values(points)[:, 1].tolist() if points else []
+        ways = [self._way(position) for position in positions]
+        appraisals, medians = self._appraising.appraise_along([position.request for position in positions], [points for points, _ in ways])
         return [
-            self._answer(position, appraisal, {cause: values[after] / values[before] for cause, (before, after) in step.items()})
-            for position, appraisal, step in zip(positions, appraisals, steps, strict=True)
+            self._answer(position, appraisal, _factors(steps, values))
+            for position, appraisal, (_, steps), values in zip(positions, appraisals, ways, medians, strict=True)
         ]
 
-    def _between(self, position: Position, points: list[Point]) -> Step:
-        """The states from then to now; a state that equals the one before it shares its row."""
+    def _way(self, position: Position) -> tuple[list[Point], Steps]:
+        """The states from then to now without the last one, which is appraised anyway; equal neighbours are asked once."""
         car, previous, appraiser = position.car, position.previous, self._appraising.appraiser
         then = _as_then(position)
         used_now = dataclasses.replace(car, grade=previous.grade)
@@ -136,14 +131,14 @@ class Revaluing:
             (Cause.USAGE, Point(used_now, market, age_now, km_now)),
             (Cause.CONDITION, Point(car, market, age_now, km_now)),
         ]
-        points.append(Point(then, market, age_then, km_now if km_then is None else km_then))
-        step: Step = {}
+        points = [Point(then, market, age_then, km_now if km_then is None else km_then)]
+        steps: Steps = {}
         for cause, point in states:
-            row = len(points) - 1
-            if point != points[row]:
+            before = len(points) - 1
+            if point != points[before]:
                 points.append(point)
-            step[cause] = (row, len(points) - 1)
-        return step
+            steps[cause] = (before, len(points) - 1)
+        return points[:-1], steps
 
     def _expected_km(self, position: Position, age_then: float, age_now: float) -> float:
         if position.expected_annual_km is not None:
@@ -194,6 +189,10 @@ class Revaluing:
         age = Decimal(repr(max(_age(position.car, day), 0.0))) if position.car.first_registration else Decimal(0)
         cycles = Decimal(odometer_km or 0) * KWH_PER_KM / pack.capacity_kwh if pack.capacity_kwh > 0 else Decimal(0)
         return split(market_value, pack, age, cycles, policy).adjustment
+
+
+def _factors(steps: Steps, values: Sequence[float]) -> dict[Cause, float]:
+    return {cause: values[after] / values[before] for cause, (before, after) in steps.items()} if values else {}
 
 
 def _as_then(position: Position) -> Car:

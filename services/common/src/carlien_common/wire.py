@@ -53,10 +53,11 @@ def money_from_proto(message: MoneyMessage | None, field: str) -> Money:
 
 def money_to_proto(money: Money) -> MoneyMessage:
     """Rounded half up to the minor unit first: no amount leaves with fractions of a cent."""
+    # Before rounding: a Decimal of more than 28 digits can't even be rounded.
+    if abs(money.amount) > _MAX_UNITS:
+        raise invalid("amount", "AMOUNT_INVALID", "The amount is beyond what the wire can carry.")
     amount = money.quantized().amount
     units = int(amount)
-    if abs(units) > _MAX_UNITS:
-        raise invalid("amount", "AMOUNT_INVALID", "The amount is beyond what the wire can carry.")
     return MoneyMessage(currency_code=money.currency, units=units, nanos=int((amount - units) * _BILLION))
 
 

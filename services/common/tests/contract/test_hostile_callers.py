@@ -12,7 +12,7 @@ from carlien_common.grpc.server import grpc_server
 from carlien_common.testing import hostile
 from carlien_common.testing.pki import Pki
 
-POLICY = Policy.parse(yaml.dump({echo_service.NAME: dict.fromkeys(echo_service.RPCS, ["originator"])}))
+POLICY = Policy.parse(yaml.dump({echo_service.NAME: {rpc: ["originator"] for rpc in echo_service.RPCS}}))
 MAX_BYTES = 64 * 1024
 CASES = hostile.cases([echo_service.DESCRIPTOR], POLICY, max_message_bytes=MAX_BYTES)
 

@@ -478,7 +478,7 @@ async def test_a_rebalance_that_outlasts_a_poll_is_not_forgotten(
     """Polls far shorter than a join: without our reminder kafka-python loses about every tenth start for good."""
     monkeypatch.setattr("carlien_common.kafka.consumer.POLL_MS", 20)
     topic = make_topic(partitions=2)
-    for number in range(25):
+    for number in range(15):
         await producer.send(topic, "k", str(number).encode(), CloudEvent("test", "/test").headers())
         loop = KafkaConsumerLoop(settings, [topic], f"{unique_group}-{number}", note, pool=database, producer=producer)
         async with running(loop):

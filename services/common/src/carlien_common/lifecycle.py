@@ -117,10 +117,15 @@ class Application:
         await self._stack.__aexit__(None, None, None)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().remove_signal_handler(number)
+        # A signal during the start cancels the start; that isn't a failure.
+        interrupted = bool(self._signals) and kind is asyncio.CancelledError
+        if interrupted:
+            kind = error = traceback = None
+            if self._main is not None:
+                self._main.uncancel()
         await self._group.__aexit__(kind, error, traceback)
         log.info("stopped")
-        # A signal during the start cancels the start; that isn't a failure.
-        return bool(self._signals) and kind is asyncio.CancelledError
+        return interrupted
 
     async def _supervised(self, name: str, work: Coroutine[Any, Any, Any]) -> None:
         try:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import asyncpg
@@ -73,6 +74,32 @@ async def append(
     # Delivered when the transaction commits, once per transaction however often it is asked for.
     await conn.execute(f"NOTIFY {CHANNEL}")
     return attributes.id
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One event of append_all()."""
+
+    key: str
+    event: Message
+    ce_type: str
+    ce_id: str
+
+
+async def append_all(conn: Connection, *, topic: str, ce_source: str, entries: Iterable[Entry]) -> None:
+    """Like append() for many events with names of their own, in few round trips: for a projection that takes blocks in."""
+    rows = []
+    for entry in entries:
+        attributes = CloudEvent(type=entry.ce_type, source=ce_source, id=entry.ce_id)
+        value = entry.event.SerializeToString()
+        rows.append((topic, entry.key, value, entry.ce_id, entry.ce_type, ce_source, attributes.time, attributes.traceparent))
+    if rows:
+        await conn.executemany(
+            "INSERT INTO outbox (topic, key, value, ce_id, ce_type, ce_source, ce_time, traceparent) "
+            "VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+            rows,
+        )
+        await conn.execute(f"NOTIFY {CHANNEL}")
 
 
 class OutboxRelay:

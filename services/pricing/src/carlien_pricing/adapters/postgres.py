@@ -95,14 +95,10 @@ class PostgresTransaction:
         )
         return None if text is None else from_json(HeldAppraisal, text)
 
-    async def add_appraisal(self, held: HeldAppraisal) -> None:
-        await self._connection.execute(
+    async def add_appraisals(self, appraisals: Sequence[HeldAppraisal]) -> None:
+        await self._connection.executemany(
             "INSERT INTO appraisals (appraisal_id, vin, valued_at, usable, held) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-            held.appraisal_id,
-            held.vin,
-            held.mark.valued_at,
-            not held.facts.abstained,
-            to_json(held),
+            [(held.appraisal_id, held.vin, held.mark.valued_at, not held.facts.abstained, to_json(held)) for held in appraisals],
         )
 
     async def put_lien(self, lien: HeldLien) -> None:
@@ -175,11 +171,12 @@ class PostgresTransaction:
                 for watch in watches
             ],
         )
-        for change, watch in told:
-            event = events_pb2.WatchEvent(change=change, watch=watch_message(watch), cause=cause)
-            await self._connection.execute(
-                "INSERT INTO watch_events (loan_id, event) VALUES ($1, $2)", watch.loan_id, event.SerializeToString()
-            )
+        events = [events_pb2.WatchEvent(change=change, watch=watch_message(watch), cause=cause) for change, watch in told]
+        await self._connection.executemany(
+            "INSERT INTO watch_events (loan_id, event) VALUES ($1, $2)",
+            [(event.watch.loan_id, event.SerializeToString()) for event in events],
+        )
+        for (change, watch), event in zip(told, events, strict=True):
             await outbox.append(
                 self._connection,
                 topic=self._outlet.watch_topic,

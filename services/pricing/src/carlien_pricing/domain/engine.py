@@ -26,7 +26,7 @@ from carlien_pricing.domain.quote import (
     Reason,
     ReasonCode,
 )
-from carlien_pricing.domain.raroc import Economics, LoanShape, Profitability, RiskInputs, profitability, rate_for_hurdle
+from carlien_pricing.domain.raroc import ROUGH, Economics, LoanShape, Profitability, RiskInputs, profitability, rate_for_hurdle
 from carlien_pricing.domain.schedule import LoanTerms, RepaymentMethod, build_schedule, round_money
 from carlien_pricing.domain.simulation import LossDistribution, simulate_losses
 
@@ -230,7 +230,7 @@ def solve_rate(setting: Setting, risk: RiskInputs) -> Solution:
     solved again with that factor. The factor moves so little with the rate that one round is enough.
     """
     shape, costs = setting.shape, setting.costs()
-    first = rate_for_hurdle(shape, risk, costs)
+    first = rate_for_hurdle(shape, risk, costs, precision=ROUGH)
     at = first if first is not None else 1.0
     closed = profitability(shape, risk, costs, at).expected_loss
     losses = simulate(setting, risk, at)
@@ -343,7 +343,7 @@ def _steps(setting: Setting, nominal: Decimal, solution: Solution) -> tuple[Matr
             moved = setting.risk(pd_12m=min(bound, moved.pd_12m))
         # The collateral axis moves the add-on alone.
         unmoved = moved is solution.risk
-        solved = solution.rate if unmoved else rate_for_hurdle(shape, moved, costs, solution.loss_factor, solution.rate)
+        solved = solution.rate if unmoved else rate_for_hurdle(shape, moved, costs, solution.loss_factor, solution.rate, ROUGH)
         if solved is not None:
             cell = setting.matrix.cell(better)
             steps.append(MatrixStep(axis, cell, nominal_rate(setting, solved, cell) - nominal))

@@ -19,7 +19,10 @@ from carlien_pricing.domain.schedule import RepaymentMethod
 Array = npt.NDArray[np.float64]
 
 _MAX_RATE = 5.0
-_PRECISION = 1e-9  # of a rate that is rounded up to 1e-4
+PRECISION = 1e-9
+"""Of a rate that is rounded up to 1e-4."""
+ROUGH = 1e-6
+"""Of a rate that only starts a search or shows a direction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,12 @@ def _discount(rate: float, months: int) -> Array:
 
 
 def rate_for_hurdle(
-    shape: LoanShape, risk: RiskInputs, economics: Economics, loss_factor: float = 1.0, guess: float | None = None
+    shape: LoanShape,
+    risk: RiskInputs,
+    economics: Economics,
+    loss_factor: float = 1.0,
+    guess: float | None = None,
+    precision: float = PRECISION,
 ) -> float | None:
     """The lowest nominal rate (fraction a year) with RAROC >= hurdle; None where none below 500 % does.
 
@@ -152,7 +160,7 @@ def rate_for_hurdle(
     rate = max(previous + step_back, 0.0)
     for _ in range(12):
         step = wanted(rate) - rate
-        if abs(step) < _PRECISION:
+        if abs(step) < precision:
             return rate
         slope = (step - step_back) / (rate - previous) if rate != previous else -1.0
         previous, step_back = rate, step

@@ -6,6 +6,7 @@ leaves a smooth, low-noise estimate. The numbers are drawn once from a stated se
 """
 
 import math
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
@@ -93,53 +94,80 @@ def simulate_losses(
     the borrower's latent variable (Vasicek) that the car market explains.
     """
     n, lag = len(exposure), recovery.lag_months
-    z = _numbers(seed, paths)
+    z, space = _numbers(seed, paths), _workspace(n, paths)
     months = np.arange(1, n + 1)
     sale = slice(lag, lag + n)  # a default in month m is sold in month m + lag: row m + lag - 1
 
-    deviation = np.float32(path.market_volatility) * z.market[sale]
+    own = (path.own[months + lag] / np.sqrt(months + lag)).astype(np.float32)[:, None]
+    deviation = np.multiply(z.market[sale], np.float32(path.market_volatility), out=space.loss)
     # z.own is a random walk of variance m in month m: scaled to the path's own deviation then.
-    deviation += (path.own[months + lag] / np.sqrt(months + lag)).astype(np.float32)[:, None] * z.own[sale]
+    deviation += np.multiply(z.own[sale], own, out=space.other)
     deviation += np.float32(path.spread_now) * z.now
     discount = (1 + annual_rate / 12) ** -lag
     net = (1 - recovery.liquidation_cost) * recovery.forced_sale_ratio * discount
     proceeds = np.exp(deviation, out=deviation)
     proceeds *= (path.median[months + lag] * net).astype(np.float32)[:, None]
     if recovery.prior_claims:
-        proceeds = np.maximum(proceeds - np.float32(recovery.prior_claims * discount), np.float32(0))
+        proceeds -= np.float32(recovery.prior_claims * discount)
+        np.maximum(proceeds, np.float32(0), out=proceeds)
     # loss = (1 - u) [rho max(owed - proceeds, 0) + (1 - rho) owed], discounted to today
     owed = exposure.astype(np.float32)[:, None]
     rho, keep = np.float32(recovery.recoverability), 1 - recovery.unsecured_recovery
-    loss = np.maximum(owed - proceeds, np.float32(0), out=proceeds)
+    loss = np.subtract(owed, proceeds, out=proceeds)
+    np.maximum(loss, np.float32(0), out=loss)
     loss *= rho
     loss += (1 - rho) * owed
     loss *= (keep * (1 + annual_rate / 12) ** -months.astype(np.float64)).astype(np.float32)[:, None]
 
-    marginal = _conditional_marginals(cumulative_pd, z.level[:n], market_correlation)
+    marginal = _conditional_marginals(cumulative_pd, z.level[:n], market_correlation, space.other)
     expected = float(np.einsum("ij,ij->", loss, marginal, dtype=np.float64)) / paths
-    quantile, beyond = _tail(loss, marginal, 0.99)
+    quantile, beyond = _tail(loss, marginal, 0.99, space.bins)
     return LossDistribution(expected, quantile, beyond, _shortfall_probability(path, exposure), paths, seed)
 
 
-def _conditional_marginals(cumulative_pd: Array, level: npt.NDArray[np.intp], correlation: float) -> Array32:
+@dataclass(frozen=True, slots=True)
+class _Workspace:
+    """Months x paths. Fresh arrays of this size come from the system page by page, which costs more than the arithmetic."""
+
+    loss: Array32
+    other: Array32
+    bins: npt.NDArray[np.intp]
+
+
+_local = threading.local()
+
+
+def _workspace(months: int, paths: int) -> _Workspace:
+    """This thread's arrays, for one simulation at a time."""
+    held: dict[int, _Workspace] = _local.__dict__.setdefault("held", {})
+    if paths not in held:
+        held[paths] = _Workspace(
+            np.empty((MONTHS, paths), np.float32), np.empty((MONTHS, paths), np.float32), np.empty((MONTHS, paths), np.intp)
+        )
+    space = held[paths]
+    return _Workspace(space.loss[:months], space.other[:months], space.bins[:months])
+
+
+def _conditional_marginals(cumulative_pd: Array, level: npt.NDArray[np.intp], correlation: float, out: Array32) -> Array32:
     """Default probability of each month given the market: Phi((Phi^-1(PD_m) - sqrt(rho) M_m) / sqrt(1 - rho)), never falling in m."""
     root, rest = math.sqrt(correlation), math.sqrt(1 - correlation)
     threshold = np.array([_NORMAL.inv_cdf(p) for p in np.clip(cumulative_pd, 1e-12, 1 - 1e-12).tolist()])
     table = normal_cdf((threshold[:, None] - root * _LEVEL_GRID) / rest).astype(np.float32)
-    conditional = table.ravel().take(level)
+    np.take(table.ravel(), level, out=out, mode="clip")  # no index is out of range; the default mode would copy
     # Row by row: numpy's accumulate over the first axis is ten times slower.
-    for month in range(1, len(conditional)):
-        np.maximum(conditional[month], conditional[month - 1], out=conditional[month])
-    conditional[1:] -= conditional[:-1].copy()
-    return conditional
+    for month in range(1, len(out)):
+        np.maximum(out[month], out[month - 1], out=out[month])
+    for month in range(len(out) - 1, 0, -1):
+        out[month] -= out[month - 1]
+    return out
 
 
-def _tail(loss: Array32, marginal: Array32, level: float) -> tuple[float, float]:
+def _tail(loss: Array32, marginal: Array32, level: float, bins: npt.NDArray[np.intp]) -> tuple[float, float]:
     """Quantile and expected shortfall of the mixture 'no default: 0; default in month m on path i: loss', by a histogram."""
     top = float(loss.max())
     if top <= 0:
         return 0.0, 0.0
-    bins = (loss * np.float32((_BINS - 1) / top)).astype(np.uint16)
+    np.multiply(loss, np.float32((_BINS - 1) / top), out=bins, casting="unsafe")
     weight = np.bincount(bins.ravel(), weights=marginal.ravel(), minlength=_BINS)[::-1] / loss.shape[1]
     centre = (np.arange(_BINS, dtype=np.float64) + 0.5)[::-1] * top / (_BINS - 1)
     from_top = np.cumsum(weight)

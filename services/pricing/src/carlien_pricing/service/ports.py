@@ -177,8 +177,8 @@ class Transaction(Protocol):
 
     async def newest_appraisal(self, vin: str) -> HeldAppraisal | None: ...
 
-    async def add_appraisal(self, held: HeldAppraisal) -> None:
-        """Does nothing where it is held already."""
+    async def add_appraisals(self, appraisals: Sequence[HeldAppraisal]) -> None:
+        """Those that are held already stay as they are."""
         ...
 
     async def put_lien(self, lien: HeldLien) -> None:

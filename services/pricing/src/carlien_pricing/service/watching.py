@@ -141,8 +141,7 @@ class Watching:
         """Appraisal events: held for quotes by id, and open watches of the cars re-marked."""
         now = self._clock()
         ladder = self._policies.ladder_on(now.date())
-        for held in appraisals:
-            await tx.add_appraisal(held)
+        await tx.add_appraisals(appraisals)
         marks: dict[str, list[HeldAppraisal]] = {}
         for held in appraisals:
             if not held.facts.abstained:

@@ -60,6 +60,8 @@ log = get_logger(__name__)
 
 NAME: Final = "lien-registry"
 PACKAGE: Final = "carlien_lien_registry"
+# With more writes under way than that, private details are sent one at a time.
+_QUIET_WRITES: Final = 8
 _GAUGE_SECONDS: Final = 2.0
 _PEER_RETRY_SECONDS: Final = 1.0
 
@@ -143,7 +145,9 @@ async def serve(settings: LienRegistrySettings, clock: Clock = utc_now, started:
         app.spawn("height", follower.watch_height())
         await app.enter(_closing(writer))
         app.spawn("recovery", writer.recover(is_transient))
-        app.spawn("details", DetailsKeeper(details, MortgageAssetDetails(ledger), is_transient).run())
+        app.spawn(
+            "details", DetailsKeeper(details, MortgageAssetDetails(ledger), is_transient, lambda: writer.running > _QUIET_WRITES).run()
+        )
         app.spawn("gauges", _gauges(progress, writes, details))
 
         def verify(certificate: certificate_pb2.SearchCertificate) -> list[str]:

@@ -47,7 +47,7 @@ class FakeLedger:
         changes = (change(endorsed.tx_id),) if step == "VALID" else ()
         if step == "VALID":
             self.store.commit(endorsed.tx_id)
-        self.outcomes.resolve([Outcome(endorsed.tx_id, step, 7, 0, changes)])
+        self.outcomes.resolve([Outcome(endorsed.tx_id, step, 7, 0)], {endorsed.tx_id: changes} if changes else {})
 
     async def status(self, tx_id: str) -> Outcome:
         raise OutcomeUnknown("nothing is known")

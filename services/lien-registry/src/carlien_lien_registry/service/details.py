@@ -64,8 +64,15 @@ class DetailsLedger(Protocol):
 class DetailsKeeper:
     """Sends details after their registrations, a few at a time so that registrations come first."""
 
-    def __init__(self, store: DetailsStore, ledger: DetailsLedger, is_transient: Callable[[BaseException], bool]) -> None:
-        """Take the parts."""
+    def __init__(
+        self,
+        store: DetailsStore,
+        ledger: DetailsLedger,
+        is_transient: Callable[[BaseException], bool],
+        is_busy: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Take the parts; `is_busy` says that registrations are under way, which come first."""
+        self._is_busy = is_busy
         self._store = store
         self._ledger = ledger
         self._is_transient = is_transient
@@ -75,7 +82,7 @@ class DetailsKeeper:
         while True:
             sent = 0
             try:
-                due = await self._store.due(_BATCH)
+                due = await self._store.due(1 if self._is_busy() else _BATCH)
                 sent = sum(await asyncio.gather(*(self._send(one) for one in due)))
             except Exception as error:
                 if not self._is_transient(error):

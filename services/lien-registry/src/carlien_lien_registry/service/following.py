@@ -124,10 +124,10 @@ class LedgerFollower:
             await queue.put(block)
 
     async def _take(self, batch: list[FollowedBlock]) -> None:
-        await self._projection.apply(batch)
+        stored = await self._projection.apply(batch)
         self._on_batch(batch)
         for block in batch:
-            self._outcomes.resolve(block.outcomes)
+            self._outcomes.resolve(block.outcomes, stored)
         await self._progress.applied(batch[-1].number)
 
 

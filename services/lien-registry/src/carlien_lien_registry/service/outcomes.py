@@ -1,8 +1,10 @@
 """Who waits for which transaction: the ledger listener resolves it once the transaction's block is in the read model."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
+from carlien_lien_registry.domain.changes import Change
 from carlien_lien_registry.service.ports import Outcome
 
 
@@ -27,9 +29,9 @@ class Outcomes:
         """Stop waiting."""
         self._waiters.pop(tx_id, None)
 
-    def resolve(self, outcomes: Iterable[Outcome]) -> None:
-        """Tell the waiters. A duplicate of a transaction says nothing about the first one."""
+    def resolve(self, outcomes: Iterable[Outcome], stored: Mapping[str, tuple[Change, ...]]) -> None:
+        """Tell the waiters, with what the read model stored. A duplicate of a transaction says nothing about the first one."""
         for outcome in outcomes:
             waiter = self._waiters.get(outcome.tx_id)
             if waiter is not None and not waiter.done() and outcome.validation != "DUPLICATE_TXID":
-                waiter.set_result(outcome)
+                waiter.set_result(replace(outcome, changes=stored.get(outcome.tx_id, ())))

@@ -2,7 +2,7 @@
 
 import datetime as dt
 import enum
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -194,10 +194,10 @@ class Projection(Protocol):
         """Return how far it has come."""
         ...
 
-    async def apply(self, blocks: Sequence[FollowedBlock]) -> None:
+    async def apply(self, blocks: Sequence[FollowedBlock]) -> Mapping[str, tuple[Change, ...]]:
         """Take blocks in, in one transaction with their events and the checkpoint; those it has already are skipped.
 
-        LedgerForked where a block doesn't hang on the one before.
+        Returns what it stored, by transaction: of skipped blocks nothing. LedgerForked where a block doesn't hang on the one before.
         """
         ...
 

@@ -10,6 +10,7 @@ import datetime as dt
 import hashlib
 import time
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, Final
 
 from carlien_common.domain.errors import DomainError, conflict, duplicate, exhausted, unavailable
@@ -150,7 +151,9 @@ class LedgerWriter:
             sent = write.endorsed.tx_id
             outcome = await self._outcome_of(write.endorsed)
             if outcome is not None and outcome.valid and outcome.tx_index is not None:
-                # Told by the follower, so the block is in the read model.
+                # Told by the follower, so the block is in the read model; another replica may have put it there.
+                if outcome.changes:
+                    return replace(outcome, result=write.endorsed.result, context=write.context)
                 return await self._committed(write)
             if outcome is None or outcome.valid:
                 write = await self._store.reload(write)

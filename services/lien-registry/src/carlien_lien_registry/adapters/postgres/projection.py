@@ -45,8 +45,8 @@ class PostgresProjection:
             raise LookupError("the checkpoint row is missing: the schema wasn't migrated")
         return LedgerCheckpoint(row["block_number"], row["block_hash"])
 
-    async def apply(self, blocks: Sequence[FollowedBlock]) -> None:
-        """Take blocks in; those it has already are skipped."""
+    async def apply(self, blocks: Sequence[FollowedBlock]) -> Mapping[str, tuple[Change, ...]]:
+        """Take blocks in; those it has already are skipped. Returns what it stored, by transaction."""
         async with self._pool.acquire() as conn, conn.transaction():
             # The lock makes replicas take turns: the second one finds the block applied and skips it.
             row = await conn.fetchrow("SELECT block_number, block_hash, events_block FROM ledger_checkpoint FOR UPDATE")
@@ -54,7 +54,7 @@ class PostgresProjection:
                 raise LookupError("the checkpoint row is missing: the schema wasn't migrated")
             fresh = [block for block in blocks if block.number > row["block_number"]]
             if not fresh:
-                return
+                return {}
             _require_chain(LedgerCheckpoint(row["block_number"], row["block_hash"]), fresh)
             told = [change for block in fresh for outcome in block.outcomes if outcome.valid for change in outcome.changes]
             changes = place_registrations(told, await _registered(conn, told))
@@ -71,6 +71,10 @@ class PostgresProjection:
                 len(last.outcomes),
                 last.header_hash,
             )
+        by_tx: dict[str, tuple[Change, ...]] = {}
+        for change in changes:
+            by_tx[change.tx_id] = (*by_tx.get(change.tx_id, ()), change)
+        return by_tx
 
     async def reset(self) -> None:
         """Empty the read model, to be built again from block 0. Writes, certificates and what was emitted stay."""
@@ -80,16 +84,8 @@ class PostgresProjection:
             await conn.execute("UPDATE ledger_checkpoint SET block_number = -1, tx_count = 0, block_hash = '', applied_at = now()")
 
     async def _emit(self, conn: Connection, changes: Iterable[Change]) -> None:
-        for change in changes:
-            await outbox.append(
-                conn,
-                topic=TOPIC,
-                key=change.vin,
-                event=self._to_event(change),
-                ce_type=f"carlien.{change.kind}.v1",
-                ce_id=change.event_id,
-                ce_source=self._source,
-            )
+        entries = [outbox.Entry(change.vin, self._to_event(change), f"carlien.{change.kind}.v1", change.event_id) for change in changes]
+        await outbox.append_all(conn, topic=TOPIC, ce_source=self._source, entries=entries)
 
 
 def _require_chain(checkpoint: LedgerCheckpoint, blocks: Sequence[FollowedBlock]) -> None:

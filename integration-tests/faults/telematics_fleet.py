@@ -105,7 +105,7 @@ class Telematics:
 
 
 @contextlib.asynccontextmanager
-async def telematics(make_database: Callable[[], str], topic: str, pki: Pki, folder: Path) -> AsyncIterator[Telematics]:
+async def telematics(make_database: Callable[[], str], topic: str, pki: Pki, folder: Path, batch: int = 200) -> AsyncIterator[Telematics]:
     dsn = make_database()
     await migrate(dsn, "carlien_telematics")
     mine = pki.certificate("org1", "service")
@@ -124,7 +124,7 @@ async def telematics(make_database: Callable[[], str], topic: str, pki: Pki, fol
             "KAFKA_BOOTSTRAP": os.environ["KAFKA_BOOTSTRAP"],
             "FRAME_TOPIC": topic,
             "CONSUMER_GROUP": topic,
-            "CONSUMER_BATCH": "200",
+            "CONSUMER_BATCH": str(batch),
             "TLS_CERT_FILE": str(mine.certificate),
             "TLS_KEY_FILE": str(mine.key),
             "TLS_CA_FILE": str(mine.authorities),

@@ -124,7 +124,7 @@ class PostgresRecordStore:
 
     async def _copy(self, records: Sequence[StoredRecord]) -> None:
         try:
-            await self._connection.copy_to_table("staging", source=_stream(records), columns=_COLUMNS, format="binary")
+            await self._connection.copy_to_table("staging", source=stream(records), columns=_COLUMNS, format="binary")
         except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
             # A COPY cut off by the server leaves asyncpg in the middle of it: giving the connection back would then fail
             # with "another operation is in progress", which looks like a fault of ours and not of the database.
@@ -132,7 +132,8 @@ class PostgresRecordStore:
             raise unavailable("DATABASE_UNAVAILABLE", "The database went away while records were being stored.") from error
 
 
-async def _stream(records: Sequence[StoredRecord]) -> AsyncIterator[bytes]:
+async def stream(records: Sequence[StoredRecord]) -> AsyncIterator[bytes]:
+    """Rows of the staging table for a binary COPY."""
     yield HEADER + b"".join(map(_row, records)) + TRAILER
 
 

@@ -1,46 +1,140 @@
-"""Lien registration: one by one, and fifty at once, from call to committed block."""
+"""Lien registration: one by one, fifty at once beside a bare loop, in batches, raced for; and searches."""
 
+import asyncio
 import hashlib
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from uuid import uuid4
 
+import grpc
 from google.type import money_pb2
 
 from benchmarks.measure import Figure, Session, closed_loop
 from carlien.lien.v1 import lien_pb2, lien_service_pb2, lien_service_pb2_grpc, search_service_pb2, search_service_pb2_grpc
+from carlien_lien_registry.adapters.fabric import Gateway, Identity, LocalSigner, Peer, PeerPool, TlsOptions
 from loan_scenario.cars import fresh_vin
+from loan_scenario.clients import error_reason
+
+_CROWD = 50
+_CALLS = 600
+_BATCH = 100
+_RACED_VINS = 100
+_CLAIMS_PER_VIN = 10
+
+
+def _registration(vin: str, *, key: bool = True, first: bool = False) -> lien_service_pb2.RegisterLienRequest:
+    return lien_service_pb2.RegisterLienRequest(
+        vin=vin,
+        lien_class=lien_pb2.LIEN_CLASS_MORTGAGE,
+        secured_amount=money_pb2.Money(currency_code="CNY", units=30_000),
+        debtor=lien_pb2.Debtor(id_type="USCC", id_number="91310000MA1FL0000X", name="Bench Ltd"),
+        contract_hash=hashlib.sha256(vin.encode()).hexdigest(),
+        require_first_rank=first,
+        idempotency_key=str(uuid4()) if key else "",
+    )
 
 
 async def run(session: Session) -> list[Figure]:
-    """Measure registrations and searches."""
+    """Measure registrations, batches, races and searches."""
     liens = session.clients.stub(lien_service_pb2_grpc.LienServiceStub, session.stack.lien_registry, "originator")
     searches = session.clients.stub(search_service_pb2_grpc.SearchServiceStub, session.stack.lien_registry, "originator")
     vins = [fresh_vin(session.rng) for _ in range(1000)]
 
     async def register(number: int) -> object:
-        return await liens.RegisterLien(
-            lien_service_pb2.RegisterLienRequest(
-                vin=vins[number % len(vins)],
-                lien_class=lien_pb2.LIEN_CLASS_MORTGAGE,
-                secured_amount=money_pb2.Money(currency_code="CNY", units=30_000),
-                debtor=lien_pb2.Debtor(id_type="USCC", id_number="91310000MA1FL0000X", name="Bench Ltd"),
-                contract_hash=hashlib.sha256(str(number).encode()).hexdigest(),
-                idempotency_key=str(uuid4()),
-            ),
-            timeout=60,
-        )
+        return await liens.RegisterLien(_registration(vins[number % len(vins)]), timeout=60)
+
+    async def register_batch(_: int) -> object:
+        items = [_registration(fresh_vin(session.rng), key=False) for _ in range(_BATCH)]
+        request = lien_service_pb2.BatchRegisterLiensRequest(registrations=items, idempotency_key=str(uuid4()))
+        return await liens.BatchRegisterLiens(request, timeout=60)
 
     async def search(number: int) -> object:
         return await searches.SearchLiens(search_service_pb2.SearchLiensRequest(vin=vins[number % len(vins)]), timeout=30)
 
     await closed_loop(register, 5, 1)
     alone = await closed_loop(register, 40, 1)
-    crowd = await closed_loop(register, 600, 50)
+    crowd = await closed_loop(register, _CALLS, _CROWD)
+    async with _ledger() as gateway:
+        bare = await closed_loop(lambda number: _bare(gateway, vins[number % len(vins)]), _CALLS, _CROWD)
+    batches = await closed_loop(register_batch, 20, 4)
     found = await closed_loop(search, 1000, 16)
+    winners, taken, other = await _race(session)
+    ratio, batched = crowd.rate / bare.rate, batches.rate * _BATCH
     return [
         Figure("lien registration, one by one, median", alone.median, "s"),
         Figure("lien registration, one by one, p95", alone.quantile(0.95), "s", target="< 1 s", met=alone.quantile(0.95) < 1),
         Figure("lien registration, 50 at once, median", crowd.median, "s"),
         Figure("lien registration, 50 at once, p95", crowd.quantile(0.95), "s", target="< 0.5 s", met=crowd.quantile(0.95) < 0.5),
-        Figure("lien registrations, 50 at once", crowd.rate, "1/s"),
+        Figure("lien registrations, 50 at once", crowd.rate, "1/s", bare.rate, ratio, ">= 0.8 of a bare loop", ratio >= 0.8),
+        Figure(
+            "lien registrations in batches of 100",
+            batched,
+            "1/s",
+            crowd.rate,
+            batched / crowd.rate,
+            ">= 5x single",
+            batched >= 5 * crowd.rate,
+        ),
         Figure("searches with certificate, 16 at once", found.rate, "1/s", target=">= 500/s", met=found.rate >= 500),
+        Figure("winners of 1,000 first-rank claims on 100 cars", winners, "", target="100", met=winners == _RACED_VINS),
+        Figure("their losers told FIRST_RANK_TAKEN", taken, "", target="900", met=taken == _RACED_VINS * (_CLAIMS_PER_VIN - 1)),
+        Figure("their losers told anything else", other, "", target="0", met=other == 0),
     ]
+
+
+async def _race(session: Session) -> tuple[int, int, int]:
+    """Claims from both lenders at once; winners, losers refused with FIRST_RANK_TAKEN, losers refused otherwise."""
+    stub = lien_service_pb2_grpc.LienServiceStub
+    lenders = [
+        session.clients.stub(stub, session.stack.lien_registry, "originator", "org1"),
+        session.clients.stub(stub, session.stack.lien_registry_org2, "originator", "org2"),
+    ]
+    claims = [(lenders[claim % 2], vin) for vin in (fresh_vin(session.rng) for _ in range(_RACED_VINS)) for claim in range(_CLAIMS_PER_VIN)]
+    session.rng.shuffle(claims)
+
+    async def claim(number: int) -> str:
+        lender, vin = claims[number]
+        try:
+            await lender.RegisterLien(_registration(vin, first=True), timeout=60)
+        except grpc.aio.AioRpcError as error:
+            return error_reason(error)[0] or error.code().name
+        return "won"
+
+    outcomes = await asyncio.gather(*(claim(number) for number in range(len(claims))))
+    won, taken = outcomes.count("won"), outcomes.count("FIRST_RANK_TAKEN")
+    return won, taken, len(outcomes) - won - taken
+
+
+async def _bare(gateway: Gateway, vin: str) -> object:
+    """The same chaincode call with the same payload through the same client, and nothing around it."""
+    argument = {
+        "vin": vin,
+        "lien_class": "MORTGAGE",
+        "secured_amount": "30000.00",
+        "currency": "CNY",
+        "details_hash": hashlib.sha256(uuid4().bytes).hexdigest(),
+        "debtor_hash": f"k1:{hashlib.sha256(vin.encode()).hexdigest()}",
+    }
+    prepared = await gateway.endorse("RegisterLien", [json.dumps(argument).encode()])
+    await gateway.submit(prepared.transaction_id, prepared.envelope)
+    return await gateway.commit_status(prepared.transaction_id)
+
+
+@asynccontextmanager
+async def _ledger() -> AsyncIterator[Gateway]:
+    env = os.environ
+    peer = Peer(env["FABRIC_ORG1_PEER_ADDRESS"], TlsOptions(_bytes(env["FABRIC_ORG1_TLS_CA_FILE"])))
+    identity = Identity.from_file(env["FABRIC_ORG1_MSP_ID"], Path(env["FABRIC_ORG1_CERT_FILE"]))
+    signer = LocalSigner.from_file(Path(env["FABRIC_ORG1_KEY_FILE"]))
+    gateway = Gateway(PeerPool([peer]), identity, signer, env["FABRIC_CHANNEL"], env["FABRIC_CHAINCODE"])
+    try:
+        yield gateway
+    finally:
+        await gateway.close()
+
+
+def _bytes(file: str) -> bytes:
+    return Path(file).read_bytes()

@@ -1,5 +1,6 @@
 """What a call costs before anything is done for it."""
 
+from benchmarks import interceptor
 from benchmarks.measure import Figure, Session, empty_rpc
 
 
@@ -11,4 +12,5 @@ async def run(session: Session) -> list[Figure]:
         Figure("empty rpc, one by one, median", alone.median, "s"),
         Figure("empty rpc, 64 at once", crowd.rate, "1/s"),
         Figure("empty rpc, 64 at once, p99", crowd.quantile(0.99), "s"),
+        *await interceptor.run(session),
     ]

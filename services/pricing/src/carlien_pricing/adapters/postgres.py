@@ -9,6 +9,7 @@ import asyncpg
 
 from carlien.pricing.v1 import events_pb2
 from carlien_common import idempotency, outbox
+from carlien_common.domain.ids import new_id
 from carlien_common.postgres import Connection, Pool
 from carlien_pricing.adapters.codec import StoredResult, from_json, to_json
 from carlien_pricing.domain.quote import QuoteInputs
@@ -171,20 +172,20 @@ class PostgresTransaction:
                 for watch in watches
             ],
         )
+        if not told:
+            return
         events = [events_pb2.WatchEvent(change=change, watch=watch_message(watch), cause=cause) for change, watch in told]
         await self._connection.executemany(
             "INSERT INTO watch_events (loan_id, event) VALUES ($1, $2)",
             [(event.watch.loan_id, event.SerializeToString()) for event in events],
         )
-        for (change, watch), event in zip(told, events, strict=True):
-            await outbox.append(
-                self._connection,
-                topic=self._outlet.watch_topic,
-                key=watch.vin,
-                event=event,
-                ce_type=f"carlien.pricing.{change}.v1",
-                ce_source=self._outlet.source,
-            )
+        await outbox.append_all(
+            self._connection,
+            topic=self._outlet.watch_topic,
+            ce_source=self._outlet.source,
+            entries=[outbox.Entry(event.watch.vin, event, f"carlien.pricing.{event.change}.v1", new_id()) for event in events],
+        )
+        for change, _ in told:
             WATCH_CHANGES.labels(change, cause).inc()
 
     async def index(self) -> IndexLevels | None:

@@ -158,7 +158,8 @@ def test_a_changed_chaincode_is_deployed_as_the_next_sequence_on_the_same_ledger
     stack.up()
     assert stack.chaincode_definition()[1] == sequence + 1
     assert stack.chaincode_definition()[0] != version
-    assert stack.ledger_height() == height + 3  # two approvals and the commit
+    # The commit's block, and one or two of the approvals, which run side by side.
+    assert stack.ledger_height() - height in (2, 3)
     after = stack.running()
     changed = {name for name in before if before[name] != after[name]} - {"supervisor"}
     assert changed == {"chaincode-org1", "chaincode-org2"}

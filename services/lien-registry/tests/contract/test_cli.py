@@ -130,7 +130,7 @@ async def test_exit_codes(cli: Cli, tmp_path: Path) -> None:
 
 
 async def test_help_has_an_example(cli: Cli) -> None:
-    for command in ("search", "register", "verify", "root", "lag", "audit", "rebuild"):
+    for command in ("search", "register", "verify", "page", "root", "lag", "audit", "rebuild"):
         code, out = await cli(command, "--help")
         assert code == 0
         assert f"example: carlien-lien {command}" in out

@@ -24,6 +24,7 @@ from carlien_common.postgres.pool import ping
 from carlien_telematics.adapters.kafka_consumer import FrameRecorder
 from carlien_telematics.adapters.kafka_frames import KafkaFramePublisher, frame_producer
 from carlien_telematics.adapters.postgres_access import PostgresAccessStore, PostgresPresence, follow_changes
+from carlien_telematics.adapters.postgres_registry import PostgresRegistry, PostgresTracks
 from carlien_telematics.adapters.postgres_upkeep import Upkeep
 from carlien_telematics.config import TelematicsSettings
 from carlien_telematics.gateway.limits import Limits
@@ -41,17 +42,17 @@ def registrations(pool: Pool) -> list[Registration]:
     return [
         (
             telematics_service_pb2_grpc.add_TelematicsServiceServicer_to_server,
-            TelematicsServicer(pool),
+            TelematicsServicer(pool, PostgresTracks),
             telematics_service_pb2.DESCRIPTOR.services_by_name["TelematicsService"].full_name,
         ),
         (
             device_service_pb2_grpc.add_DeviceServiceServicer_to_server,
-            DeviceServicer(pool),
+            DeviceServicer(pool, PostgresRegistry),
             device_service_pb2.DESCRIPTOR.services_by_name["DeviceService"].full_name,
         ),
         (
             data_consent_service_pb2_grpc.add_DataConsentServiceServicer_to_server,
-            DataConsentServicer(pool),
+            DataConsentServicer(pool, PostgresRegistry),
             data_consent_service_pb2.DESCRIPTOR.services_by_name["DataConsentService"].full_name,
         ),
     ]

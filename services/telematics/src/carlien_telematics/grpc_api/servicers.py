@@ -21,20 +21,29 @@ from carlien_common.domain.errors import invalid
 from carlien_common.domain.vin import parse_vin
 from carlien_common.grpc.context import current_caller
 from carlien_common.idempotency import claim, store
-from carlien_common.postgres import Pool
+from carlien_common.postgres import Connection, Pool
 from carlien_common.wire import instant_from_proto
-from carlien_telematics.adapters.postgres_registry import PostgresRegistry, PostgresTracks
 from carlien_telematics.grpc_api import converters
 from carlien_telematics.metrics import TRACK_READS
 from carlien_telematics.service import reading, registry
-from carlien_telematics.service.reading import Cursor, Reader
+from carlien_telematics.service.reading import Cursor, Reader, TrackStore
+from carlien_telematics.service.registry import RegistryStore
 
+Registry = Callable[[Connection], RegistryStore]
+"""Devices and consents within the transaction of a connection; bootstrap picks which."""
+Tracks = Callable[[Connection], TrackStore]
 Context = grpc.aio.ServicerContext[Message, Message]
 Answer = TypeVar("Answer", bound=Message)
 
 
 async def _once(
-    pool: Pool, rpc: str, request: Message, key: str, answer_type: type[Answer], act: Callable[[PostgresRegistry], Awaitable[Answer]]
+    pool: Pool,
+    stores: Registry,
+    rpc: str,
+    request: Message,
+    key: str,
+    answer_type: type[Answer],
+    act: Callable[[RegistryStore], Awaitable[Answer]],
 ) -> Answer:
     """Runs a change in one transaction; a repeat of the request gets the first answer."""
     caller = current_caller()
@@ -42,7 +51,7 @@ async def _once(
         stored = await claim(connection, caller.org, rpc, key, request)
         if stored is not None:
             return answer_type.FromString(stored)
-        answer = await act(PostgresRegistry(connection))
+        answer = await act(stores(connection))
         await store(connection, caller.org, rpc, key, answer)
         return answer
 
@@ -50,8 +59,9 @@ async def _once(
 class DeviceServicer(device_service_pb2_grpc.DeviceServiceServicer):
     """`DeviceService`."""
 
-    def __init__(self, pool: Pool, clock: Clock = utc_now) -> None:
+    def __init__(self, pool: Pool, stores: Registry, clock: Clock = utc_now) -> None:
         self._pool = pool
+        self._stores = stores
         self._clock = clock
 
     async def RegisterDevice(
@@ -60,18 +70,18 @@ class DeviceServicer(device_service_pb2_grpc.DeviceServiceServicer):
         """Registers a device."""
         protocol = converters.protocol_from_proto(request.protocol)
 
-        async def act(devices: PostgresRegistry) -> device_service_pb2.RegisterDeviceResponse:
+        async def act(devices: RegistryStore) -> device_service_pb2.RegisterDeviceResponse:
             now = self._clock()
             device = await registry.register_device(devices, request.device_id, request.vin, protocol, request.credential, now)
             return device_service_pb2.RegisterDeviceResponse(device=converters.device_to_proto(device))
 
         answer = device_service_pb2.RegisterDeviceResponse
-        return await _once(self._pool, "DeviceService/RegisterDevice", request, request.idempotency_key, answer, act)
+        return await _once(self._pool, self._stores, "DeviceService/RegisterDevice", request, request.idempotency_key, answer, act)
 
     async def GetDevice(self, request: device_service_pb2.GetDeviceRequest, _context: Context) -> device_service_pb2.GetDeviceResponse:
         """Returns one device."""
         async with self._pool.acquire() as connection:
-            device = await registry.get_device(PostgresRegistry(connection), request.device_id)
+            device = await registry.get_device(self._stores(connection), request.device_id)
         return device_service_pb2.GetDeviceResponse(device=converters.device_to_proto(device))
 
     async def ListDevices(
@@ -84,7 +94,7 @@ class DeviceServicer(device_service_pb2_grpc.DeviceServiceServicer):
         vin = parse_vin(request.vin).value if request.vin else None
         after = registry.check_device_id(request.page_token, "page_token") if request.page_token else ""
         async with self._pool.acquire() as connection:
-            devices = await PostgresRegistry(connection).devices(after, vin, size + 1)
+            devices = await self._stores(connection).devices(after, vin, size + 1)
         token = devices[size - 1].device_id if len(devices) > size else ""
         return device_service_pb2.ListDevicesResponse(devices=map(converters.device_to_proto, devices[:size]), next_page_token=token)
 
@@ -93,19 +103,20 @@ class DeviceServicer(device_service_pb2_grpc.DeviceServiceServicer):
     ) -> device_service_pb2.RetireDeviceResponse:
         """Takes a device out of service."""
 
-        async def act(devices: PostgresRegistry) -> device_service_pb2.RetireDeviceResponse:
+        async def act(devices: RegistryStore) -> device_service_pb2.RetireDeviceResponse:
             device = await registry.retire_device(devices, request.device_id, request.reason, self._clock())
             return device_service_pb2.RetireDeviceResponse(device=converters.device_to_proto(device))
 
         answer = device_service_pb2.RetireDeviceResponse
-        return await _once(self._pool, "DeviceService/RetireDevice", request, request.idempotency_key, answer, act)
+        return await _once(self._pool, self._stores, "DeviceService/RetireDevice", request, request.idempotency_key, answer, act)
 
 
 class DataConsentServicer(data_consent_service_pb2_grpc.DataConsentServiceServicer):
     """`DataConsentService`."""
 
-    def __init__(self, pool: Pool, clock: Clock = utc_now) -> None:
+    def __init__(self, pool: Pool, stores: Registry, clock: Clock = utc_now) -> None:
         self._pool = pool
+        self._stores = stores
         self._clock = clock
 
     async def GrantConsent(
@@ -117,13 +128,13 @@ class DataConsentServicer(data_consent_service_pb2_grpc.DataConsentServiceServic
         if purpose is None:
             raise invalid("purpose", "PURPOSE", "State what the data may be used for.")
 
-        async def act(consents: PostgresRegistry) -> data_consent_service_pb2.GrantConsentResponse:
+        async def act(consents: RegistryStore) -> data_consent_service_pb2.GrantConsentResponse:
             now = self._clock()
             consent = await registry.grant_consent(consents, request.vin, purpose, expires_at, now)
             return data_consent_service_pb2.GrantConsentResponse(consent=converters.consent_to_proto(consent, now))
 
         answer = data_consent_service_pb2.GrantConsentResponse
-        return await _once(self._pool, "DataConsentService/GrantConsent", request, request.idempotency_key, answer, act)
+        return await _once(self._pool, self._stores, "DataConsentService/GrantConsent", request, request.idempotency_key, answer, act)
 
     async def RevokeConsent(
         self, request: data_consent_service_pb2.RevokeConsentRequest, _context: Context
@@ -131,14 +142,14 @@ class DataConsentServicer(data_consent_service_pb2_grpc.DataConsentServiceServic
         """Revokes; the gateway hears of it through the database."""
         purpose = converters.purpose_from_proto(request.purpose, optional=True)
 
-        async def act(consents: PostgresRegistry) -> data_consent_service_pb2.RevokeConsentResponse:
+        async def act(consents: RegistryStore) -> data_consent_service_pb2.RevokeConsentResponse:
             now = self._clock()
             revoked = await registry.revoke_consent(consents, request.vin, purpose, now)
             messages = [converters.consent_to_proto(consent, now) for consent in revoked]
             return data_consent_service_pb2.RevokeConsentResponse(consents=messages)
 
         answer = data_consent_service_pb2.RevokeConsentResponse
-        return await _once(self._pool, "DataConsentService/RevokeConsent", request, request.idempotency_key, answer, act)
+        return await _once(self._pool, self._stores, "DataConsentService/RevokeConsent", request, request.idempotency_key, answer, act)
 
     async def GetConsent(
         self, request: data_consent_service_pb2.GetConsentRequest, _context: Context
@@ -147,22 +158,23 @@ class DataConsentServicer(data_consent_service_pb2_grpc.DataConsentServiceServic
         vin = parse_vin(request.vin).value
         now = self._clock()
         async with self._pool.acquire() as connection:
-            consents = await PostgresRegistry(connection).consents(vin)
+            consents = await self._stores(connection).consents(vin)
         return data_consent_service_pb2.GetConsentResponse(consents=[converters.consent_to_proto(consent, now) for consent in consents])
 
 
 class TelematicsServicer(telematics_service_pb2_grpc.TelematicsServiceServicer):
     """`TelematicsService`."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, stores: Tracks) -> None:
         self._pool = pool
+        self._stores = stores
 
     async def GetVehicleState(
         self, request: telematics_service_pb2.GetVehicleStateRequest, _context: Context
     ) -> telematics_service_pb2.GetVehicleStateResponse:
         """Returns the newest state."""
         async with self._pool.acquire() as connection:
-            state = await reading.vehicle_state(PostgresTracks(connection), request.vin, _reader())
+            state = await reading.vehicle_state(self._stores(connection), request.vin, _reader())
         return telematics_service_pb2.GetVehicleStateResponse(state=converters.state_to_proto(state))
 
     async def ListPositions(
@@ -173,7 +185,7 @@ class TelematicsServicer(telematics_service_pb2_grpc.TelematicsServiceServicer):
         after = converters.cursor_from_token(request.page_token)
         start, end = _optional(request.start_time, "start_time"), _optional(request.end_time, "end_time")
         async with self._pool.acquire() as connection, connection.transaction():
-            points = await reading.positions(PostgresTracks(connection), request.vin, start, end, after, size, _reader())
+            points = await reading.positions(self._stores(connection), request.vin, start, end, after, size, _reader())
         TRACK_READS.labels("ListPositions").inc()
         token = ""
         if len(points) > size:

@@ -22,12 +22,12 @@ def test_without_real_listings_the_model_is_trained_on_simulated_ones_and_says_s
 
 def test_other_listings_are_another_model(layout: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CARLIEN_DATA", str(tmp_path))
-    simulated = model.folder(layout)
+    simulated = model.folder.__wrapped__(layout)
     (tmp_path / LISTINGS).parent.mkdir(parents=True)
     (tmp_path / LISTINGS).write_text("a\n")
-    first = model.folder(layout)
+    first = model.folder.__wrapped__(layout)
     (tmp_path / LISTINGS).write_text("b\n")
-    assert len({simulated, first, model.folder(layout)}) == 3
+    assert len({simulated, first, model.folder.__wrapped__(layout)}) == 3
 
 
 def test_a_model_that_is_there_is_not_trained_again(starter: Starter, tmp_path: Path) -> None:

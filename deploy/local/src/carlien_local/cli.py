@@ -21,7 +21,8 @@ from carlien_local.errors import Interrupted, StackError
 from carlien_local.layout import find_layout
 from carlien_local.starting import Starter
 
-console = Console(highlight=False, soft_wrap=True)
+# A pipe or a log file has no width to fit into.
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 
 
 def main() -> None:

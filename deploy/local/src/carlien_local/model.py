@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import sys
@@ -35,8 +36,12 @@ def source(layout: Layout) -> Source:
     return Source(None, mappings / "sample_data.yaml", "simulated listings: no real data was found")
 
 
+@functools.cache
 def folder(layout: Layout) -> Path:
-    """Where the model lies: named by everything it is made from, so that a change of trainer or data trains anew."""
+    """Where the model lies: named by everything it is made from, so that a change of trainer or data trains anew.
+
+    Looked at once per run: what is trained is what is served, although somebody edits the trainer in between.
+    """
     package = layout.root / "services" / "valuation" / "src" / "carlien_valuation"
     found = source(layout)
     parts = [package / "listings", package / "training", package / "commands"]

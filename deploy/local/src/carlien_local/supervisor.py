@@ -25,7 +25,7 @@ LONGEST_DELAY_S = 10.0
 # How often a held part is looked at: whoever holds it lets go without telling.
 HELD_LOOK_S = 1.0
 # A part that ran this long has recovered: its next death is restarted at once again.
-STEADY_S = 30.0
+STEADY_S = 60.0
 
 
 @dataclass

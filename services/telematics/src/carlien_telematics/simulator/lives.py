@@ -87,8 +87,8 @@ def habits(seed: int, car: int, life: Life) -> Habits:
     return Habits(life, home, _near(random_, Place(0, 0), 6), stops)
 
 
-def day(seed: int, car: int, who: Habits, number: int) -> list[Trip]:
-    """The trips of day `number` (0 is a Monday), in order and without overlap."""
+def day(seed: int, car: int, who: Habits, number: int, here: Place) -> list[Trip]:
+    """The trips of day `number` (0 is a Monday) of a car that stands at `here`, in order and without overlap."""
     random_ = random.Random(f"{seed}/{car}/{number}")
     wishes = {
         Life.PRIVATE: _private,
@@ -97,7 +97,6 @@ def day(seed: int, car: int, who: Habits, number: int) -> list[Trip]:
         Life.RENTAL: _rental,
     }[who.life](random_, who, number)
     trips: list[Trip] = []
-    here = who.home
     free_from = number * DAY_S + 0.0
     for wish_s, destination in wishes:
         start = max(free_from, number * DAY_S + wish_s)
@@ -106,7 +105,7 @@ def day(seed: int, car: int, who: Habits, number: int) -> list[Trip]:
             continue
         trips.append(trip)
         here, free_from = destination, trip.end_s + random_.uniform(90, 420)
-    if here != who.home and free_from < (number + 1) * DAY_S - 5400:
+    if who.life is not Life.RENTAL and here != who.home and free_from < (number + 1) * DAY_S - 5400:
         trips.append(Trip(free_from, here, who.home, 30.0))
     return [trip for trip in trips if trip.end_s <= (number + 1) * DAY_S]
 

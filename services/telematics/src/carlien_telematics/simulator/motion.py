@@ -39,14 +39,14 @@ class Car:
         self._starts: list[float] = []
         self._driven_before: list[float] = []
         self._planned_days = 0
-        self._odometer = odometer_km
+        self._odometer = self._first_odometer = odometer_km
 
     def read(self, at_s: float) -> Reading:
         """The instruments at `at_s` seconds of simulated time."""
         self._plan(at_s)
         index = bisect_right(self._starts, at_s) - 1
         if index < 0:
-            return self._standing(at_s, self.who.home, self._odometer)
+            return self._standing(at_s, self.who.home, self._first_odometer)
         trip, before = self._trips[index], self._driven_before[index]
         if at_s >= trip.end_s:
             return self._standing(at_s, trip.destination, before + trip.distance_km * self._gear)
@@ -62,7 +62,8 @@ class Car:
 
     def _plan(self, at_s: float) -> None:
         while at_s >= self._planned_days * DAY_S:
-            for trip in day(self._seed, self.number, self.who, self._planned_days):
+            here = self._trips[-1].destination if self._trips else self.who.home
+            for trip in day(self._seed, self.number, self.who, self._planned_days, here):
                 self._driven_before.append(self._odometer)
                 self._starts.append(trip.start_s)
                 self._trips.append(trip)

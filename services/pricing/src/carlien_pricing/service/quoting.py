@@ -14,6 +14,7 @@ from carlien_pricing.domain.legality import rate_caps
 from carlien_pricing.domain.products import EconomicsRow, PolicyBundle
 from carlien_pricing.domain.quote import BorrowerFacts, CarFacts, ForecastPoint, PricedQuote, QuoteInputs, ValueFacts
 from carlien_pricing.domain.schedule import MAX_TERM_MONTHS
+from carlien_pricing.metrics import PRICE_SECONDS
 from carlien_pricing.service.ports import (
     BorrowerInput,
     BorrowerModel,
@@ -84,7 +85,8 @@ class Quoting:
         return answer
 
     def _price(self, inputs: QuoteInputs, with_counteroffers: bool) -> tuple[PricedQuote, tuple[Counteroffer, ...]]:
-        priced = price(inputs, self._policies)
+        with PRICE_SECONDS.time():
+            priced = price(inputs, self._policies)
         wanted = with_counteroffers or not priced.offered
         return priced, counteroffers(inputs, priced, self._policies) if wanted else ()
 

@@ -45,6 +45,16 @@ class TelematicsServiceStub:
                 request_serializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.ListPositionsRequest.SerializeToString,
                 response_deserializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.ListPositionsResponse.FromString,
                 _registered_method=True)
+        self.ListTrips = channel.unary_unary(
+                '/carlien.telematics.v1.TelematicsService/ListTrips',
+                request_serializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.ListTripsRequest.SerializeToString,
+                response_deserializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.ListTripsResponse.FromString,
+                _registered_method=True)
+        self.GetBehaviourProfile = channel.unary_unary(
+                '/carlien.telematics.v1.TelematicsService/GetBehaviourProfile',
+                request_serializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.GetBehaviourProfileRequest.SerializeToString,
+                response_deserializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.GetBehaviourProfileResponse.FromString,
+                _registered_method=True)
 
 
 class TelematicsServiceServicer:
@@ -65,6 +75,20 @@ class TelematicsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListTrips(self, request, context):
+        """Lists the trips of a car, found in its records; every read is audited.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBehaviourProfile(self, request, context):
+        """Tells how a car is used, with reasons and with how that was validated; every read is audited.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TelematicsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +101,16 @@ def add_TelematicsServiceServicer_to_server(servicer, server):
                     servicer.ListPositions,
                     request_deserializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.ListPositionsRequest.FromString,
                     response_serializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.ListPositionsResponse.SerializeToString,
+            ),
+            'ListTrips': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTrips,
+                    request_deserializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.ListTripsRequest.FromString,
+                    response_serializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.ListTripsResponse.SerializeToString,
+            ),
+            'GetBehaviourProfile': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBehaviourProfile,
+                    request_deserializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.GetBehaviourProfileRequest.FromString,
+                    response_serializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.GetBehaviourProfileResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +168,60 @@ class TelematicsService:
             '/carlien.telematics.v1.TelematicsService/ListPositions',
             carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.ListPositionsRequest.SerializeToString,
             carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.ListPositionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTrips(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carlien.telematics.v1.TelematicsService/ListTrips',
+            carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.ListTripsRequest.SerializeToString,
+            carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.ListTripsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBehaviourProfile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carlien.telematics.v1.TelematicsService/GetBehaviourProfile',
+            carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.GetBehaviourProfileRequest.SerializeToString,
+            carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.GetBehaviourProfileResponse.FromString,
             options,
             channel_credentials,
             insecure,

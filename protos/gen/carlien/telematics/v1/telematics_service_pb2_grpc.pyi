@@ -37,6 +37,10 @@ class TelematicsServiceStub:
     """Returns the newest state of a car."""
     ListPositions: _grpc.UnaryUnaryMultiCallable[_telematics_service_pb2.ListPositionsRequest, _telematics_service_pb2.ListPositionsResponse]
     """Lists positions of a car in device time; every read is audited."""
+    ListTrips: _grpc.UnaryUnaryMultiCallable[_telematics_service_pb2.ListTripsRequest, _telematics_service_pb2.ListTripsResponse]
+    """Lists the trips of a car, found in its records; every read is audited."""
+    GetBehaviourProfile: _grpc.UnaryUnaryMultiCallable[_telematics_service_pb2.GetBehaviourProfileRequest, _telematics_service_pb2.GetBehaviourProfileResponse]
+    """Tells how a car is used, with reasons and with how that was validated; every read is audited."""
 
 @_typing.type_check_only
 class TelematicsServiceAsyncStub(TelematicsServiceStub):
@@ -47,6 +51,10 @@ class TelematicsServiceAsyncStub(TelematicsServiceStub):
     """Returns the newest state of a car."""
     ListPositions: _aio.UnaryUnaryMultiCallable[_telematics_service_pb2.ListPositionsRequest, _telematics_service_pb2.ListPositionsResponse]  # type: ignore[assignment]
     """Lists positions of a car in device time; every read is audited."""
+    ListTrips: _aio.UnaryUnaryMultiCallable[_telematics_service_pb2.ListTripsRequest, _telematics_service_pb2.ListTripsResponse]  # type: ignore[assignment]
+    """Lists the trips of a car, found in its records; every read is audited."""
+    GetBehaviourProfile: _aio.UnaryUnaryMultiCallable[_telematics_service_pb2.GetBehaviourProfileRequest, _telematics_service_pb2.GetBehaviourProfileResponse]  # type: ignore[assignment]
+    """Tells how a car is used, with reasons and with how that was validated; every read is audited."""
 
 class TelematicsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers what is known of a car from its devices."""
@@ -66,5 +74,21 @@ class TelematicsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_telematics_service_pb2.ListPositionsResponse, _abc.Awaitable[_telematics_service_pb2.ListPositionsResponse]]:
         """Lists positions of a car in device time; every read is audited."""
+
+    @_abc_1.abstractmethod
+    def ListTrips(
+        self,
+        request: _telematics_service_pb2.ListTripsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_telematics_service_pb2.ListTripsResponse, _abc.Awaitable[_telematics_service_pb2.ListTripsResponse]]:
+        """Lists the trips of a car, found in its records; every read is audited."""
+
+    @_abc_1.abstractmethod
+    def GetBehaviourProfile(
+        self,
+        request: _telematics_service_pb2.GetBehaviourProfileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_telematics_service_pb2.GetBehaviourProfileResponse, _abc.Awaitable[_telematics_service_pb2.GetBehaviourProfileResponse]]:
+        """Tells how a car is used, with reasons and with how that was validated; every read is audited."""
 
 def add_TelematicsServiceServicer_to_server(servicer: TelematicsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -14,6 +14,7 @@ from carlien_common.postgres import Connection
 from carlien_telematics.domain.consents import Consent, Purpose
 from carlien_telematics.domain.devices import Credential, Device, DeviceProtocol, DeviceStatus, OnlineReason
 from carlien_telematics.domain.tracks import TrackPoint, VehicleState
+from carlien_telematics.domain.trips import Sample
 from carlien_telematics.service.reading import Cursor, Reader
 
 _DEVICE = "device_id, vin, protocol, status, registered_at, last_seen_at, online, online_reason"
@@ -101,6 +102,14 @@ WHERE vin = $1 AND device_time >= COALESCE($2::timestamptz, '-infinity') AND dev
   AND ($4::timestamptz IS NULL OR (device_time, device_id, digest) > ($4, $5, $6))
 ORDER BY device_time, device_id, digest LIMIT $7
 """
+_SAMPLES = """
+SELECT f.device_time, p.latitude, p.longitude, (f.units -> 'vehicle' ->> 'speed_kmh')::float8 AS speed_kmh,
+       (f.units -> 'vehicle' ->> 'odometer_km')::float8 AS odometer_km, f.units -> 'vehicle' ->> 'vehicle_state' AS vehicle_state
+FROM frame f LEFT JOIN position p USING (vin, device_time, device_id, digest)
+WHERE f.vin = $1 AND f.device_time >= $2 AND f.device_time < $3 AND f.units ?| ARRAY['vehicle', 'position']
+ORDER BY f.device_time, f.device_id, f.digest LIMIT $4
+"""
+_IGNITION = {"STARTED": True, "OFF": False}
 
 
 class PostgresTracks:
@@ -135,6 +144,21 @@ class PostgresTracks:
             start = after.device_time if start is None else max(start, after.device_time)
         rows = await self._connection.fetch(_POSITIONS, vin, start, end, *place, limit)
         return [TrackPoint(**dict(row.items())) for row in rows]
+
+    async def samples(self, vin: str, start: datetime, end: datetime, limit: int) -> Sequence[Sample]:
+        """See `TrackStore`."""
+        rows = await self._connection.fetch(_SAMPLES, vin, start, end, limit)
+        return [
+            Sample(
+                row["device_time"],
+                row["latitude"],
+                row["longitude"],
+                row["speed_kmh"],
+                row["odometer_km"],
+                _IGNITION.get(row["vehicle_state"]),
+            )
+            for row in rows
+        ]
 
     async def note_read(self, reader: Reader, rpc: str, vin: str, start: datetime | None, end: datetime | None, rows: int) -> None:
         """See `TrackStore`."""

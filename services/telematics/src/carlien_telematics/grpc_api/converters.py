@@ -11,9 +11,11 @@ from carlien.telematics.v1 import data_consent_service_pb2 as consent_pb2
 from carlien.telematics.v1 import device_pb2, telematics_service_pb2
 from carlien_common.domain.errors import invalid
 from carlien_common.wire import instant_to_proto
+from carlien_telematics.domain.behaviour import Profile
 from carlien_telematics.domain.consents import Consent, Purpose
 from carlien_telematics.domain.devices import Device, DeviceProtocol
-from carlien_telematics.domain.tracks import TrackPoint, VehicleState
+from carlien_telematics.domain.tracks import GENERALISED_DECIMALS, TrackPoint, VehicleState
+from carlien_telematics.domain.trips import Trip
 from carlien_telematics.service.reading import Cursor
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -95,6 +97,50 @@ def position_to_proto(point: TrackPoint) -> telematics_service_pb2.Position:
         speed_kmh=point.speed_kmh,
         odometer_km=point.odometer_km,
         reissued=point.reissued,
+    )
+
+
+def trip_to_proto(trip: Trip, *, coarse: bool) -> telematics_service_pb2.Trip:
+    """A trip; with coarse places for those who see no better."""
+    message = telematics_service_pb2.Trip(
+        start_time=instant_to_proto(trip.start),
+        end_time=instant_to_proto(trip.end),
+        distance_km=round(trip.distance_km, 3),
+        max_speed_kmh=trip.max_speed_kmh,
+    )
+    for name, spot in (("start", trip.origin), ("end", trip.destination)):
+        if spot is not None:
+            latitude, longitude = (round(degrees, GENERALISED_DECIMALS) if coarse else degrees for degrees in spot)
+            setattr(message, f"{name}_latitude", latitude)
+            setattr(message, f"{name}_longitude", longitude)
+    return message
+
+
+def profile_to_proto(vin: str, start: datetime, end: datetime, profile: Profile) -> telematics_service_pb2.BehaviourProfile:
+    """A profile; no place is in it."""
+    seen = profile.behaviour
+    return telematics_service_pb2.BehaviourProfile(
+        vin=vin,
+        start_time=instant_to_proto(start),
+        end_time=instant_to_proto(end),
+        usage_nature=telematics_service_pb2.UsageNature.Value(f"USAGE_NATURE_{profile.nature}"),
+        risk_score=profile.risk_score,
+        reasons=profile.reasons,
+        validation=profile.validation,
+        days=seen.days,
+        active_days=seen.active_days,
+        km_per_day=seen.km_per_day,
+        trips_per_active_day=seen.trips_per_active_day,
+        night_share=seen.night_share,
+        max_speed_kmh=seen.max_speed_kmh,
+        distinct_destinations_share=seen.distinct_destinations_share,
+        overnight_places=seen.overnight_places,
+        main_overnight_share=seen.main_overnight_share,
+        coverage=seen.coverage,
+        odometer_distance_km=profile.odometer.odometer_km,
+        gps_distance_km=profile.odometer.gps_km,
+        odometer_plausible=profile.odometer.plausible,
+        speed_transitions=[share for row in seen.speed_transitions for share in row],
     )
 
 

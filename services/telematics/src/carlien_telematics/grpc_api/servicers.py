@@ -1,7 +1,8 @@
 """The rpcs: convert in, one transaction, convert out."""
 
-from collections.abc import Awaitable, Callable
-from datetime import datetime
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 import grpc
@@ -23,6 +24,8 @@ from carlien_common.grpc.context import current_caller
 from carlien_common.idempotency import claim, store
 from carlien_common.postgres import Connection, Pool
 from carlien_common.wire import instant_from_proto
+from carlien_telematics.domain.behaviour import profile
+from carlien_telematics.domain.trips import Sample, odometer_truth, trips
 from carlien_telematics.grpc_api import converters
 from carlien_telematics.metrics import TRACK_READS
 from carlien_telematics.service import reading, registry
@@ -165,9 +168,10 @@ class DataConsentServicer(data_consent_service_pb2_grpc.DataConsentServiceServic
 class TelematicsServicer(telematics_service_pb2_grpc.TelematicsServiceServicer):
     """`TelematicsService`."""
 
-    def __init__(self, pool: Pool, stores: Tracks) -> None:
+    def __init__(self, pool: Pool, stores: Tracks, clock: Clock = utc_now) -> None:
         self._pool = pool
         self._stores = stores
+        self._clock = clock
 
     async def GetVehicleState(
         self, request: telematics_service_pb2.GetVehicleStateRequest, _context: Context
@@ -194,6 +198,37 @@ class TelematicsServicer(telematics_service_pb2_grpc.TelematicsServiceServicer):
         return telematics_service_pb2.ListPositionsResponse(
             positions=map(converters.position_to_proto, points[:size]), next_page_token=token
         )
+
+    async def ListTrips(
+        self, request: telematics_service_pb2.ListTripsRequest, _context: Context
+    ) -> telematics_service_pb2.ListTripsResponse:
+        """Finds the trips of a period in its records."""
+        start, end = instant_from_proto(request.start_time, "start_time"), instant_from_proto(request.end_time, "end_time")
+        samples = await self._period(request.vin, start, end, "ListTrips")
+        # seconds of work on a month of records must not stop the loop that devices are answered from
+        found = await asyncio.to_thread(trips, samples)
+        coarse = _reader().sees_coarse
+        return telematics_service_pb2.ListTripsResponse(trips=[converters.trip_to_proto(trip, coarse=coarse) for trip in found])
+
+    async def GetBehaviourProfile(
+        self, request: telematics_service_pb2.GetBehaviourProfileRequest, _context: Context
+    ) -> telematics_service_pb2.GetBehaviourProfileResponse:
+        """Tells how a car is used, from its records."""
+        days = request.days or 30
+        if not 1 <= days <= reading.MAX_PERIOD.days:
+            raise invalid("days", "DAYS", f"A period has 1 to {reading.MAX_PERIOD.days} days.")
+        end = _optional(request.end_time, "end_time") or self._clock()
+        start = end - timedelta(days=days)
+        samples = await self._period(request.vin, start, end, "GetBehaviourProfile")
+        seen = await asyncio.to_thread(lambda: profile(samples, trips(samples), odometer_truth(samples)))
+        message = converters.profile_to_proto(request.vin, start, end, seen)
+        return telematics_service_pb2.GetBehaviourProfileResponse(profile=message)
+
+    async def _period(self, vin: str, start: datetime, end: datetime, rpc: str) -> Sequence[Sample]:
+        async with self._pool.acquire() as connection, connection.transaction():
+            samples = await reading.period(self._stores(connection), vin, start, end, rpc, _reader())
+        TRACK_READS.labels(rpc).inc()
+        return samples
 
 
 def _reader() -> Reader:

@@ -2,14 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
-from carlien_common.domain.errors import invalid, not_found, precondition
+from carlien_common.domain.errors import exhausted, invalid, not_found, precondition
 from carlien_common.domain.vin import parse_vin
 from carlien_telematics.domain.tracks import TrackPoint, VehicleState
+from carlien_telematics.domain.trips import Sample
 
 MAX_PAGE = 10_000
+MAX_PERIOD = timedelta(days=31)
+MAX_SAMPLES = 300_000
+"""31 days of one record every ten seconds, and some."""
 _COARSE_ROLES = frozenset({"analyst", "model-risk"})
 
 
@@ -49,6 +53,9 @@ class TrackStore(Protocol):
     ) -> Sequence[TrackPoint]:
         """Positions in device time."""
 
+    async def samples(self, vin: str, start: datetime, end: datetime, limit: int) -> Sequence[Sample]:
+        """Moments of a car in device time, from every record with a vehicle or position unit."""
+
     async def note_read(self, reader: Reader, rpc: str, vin: str, start: datetime | None, end: datetime | None, rows: int) -> None:
         """Writes the audit."""
 
@@ -82,6 +89,19 @@ async def positions(
     points = await store.positions(car, start, end, after, page_size + 1)
     await store.note_read(reader, "ListPositions", car, start, end, min(len(points), page_size))
     return [point.generalised() for point in points] if reader.sees_coarse else points
+
+
+async def period(store: TrackStore, vin: str, start: datetime, end: datetime, rpc: str, reader: Reader) -> Sequence[Sample]:
+    """What a car reported in a period of at most 31 days. EXHAUSTED TOO_MANY_RECORDS where that is more than can be looked at."""
+    car = parse_vin(vin).value
+    if not start < end <= start + MAX_PERIOD:
+        raise invalid("end_time", "TIME_RANGE", f"end_time must lie after start_time, at most {MAX_PERIOD.days} days.")
+    await _need_consent(store, car)
+    found = await store.samples(car, start, end, MAX_SAMPLES + 1)
+    if len(found) > MAX_SAMPLES:
+        raise exhausted("TOO_MANY_RECORDS", f"The period has more than {MAX_SAMPLES} records; ask for a shorter one.")
+    await store.note_read(reader, rpc, car, start, end, len(found))
+    return found
 
 
 async def _need_consent(store: TrackStore, vin: str) -> None:

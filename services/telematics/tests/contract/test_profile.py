@@ -1,0 +1,88 @@
+"""Trips and profile of a simulated car's ten days, sent by its device over a real socket."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import asyncpg
+import grpc
+import pytest
+
+from carlien.telematics.v1 import telematics_service_pb2, telematics_service_pb2_grpc
+from carlien_common.wire import instant_to_proto
+from carlien_telematics.codecs.gb32960 import Response
+from carlien_telematics.simulator.fleet import simulated_origin, vin_of
+from carlien_telematics.simulator.lives import DAY_S, Life, habits
+from carlien_telematics.simulator.motion import Car, odometer_at_start
+from carlien_telematics.simulator.terminals import Gb32960Frames
+from carlien_telematics.testing.gateway import login
+from carlien_telematics.testing.service import ICCID, Service
+
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+
+DAYS = 10
+VIN = vin_of(77, 1)
+ORIGIN = simulated_origin(datetime.now(UTC) - timedelta(days=DAYS + 7))
+CAR = Car(77, 1, habits(77, 1, Life.PRIVATE), odometer_at_start(77, 1, Life.PRIVATE))
+
+
+def moments() -> list[float]:
+    """Every minute of a drive and a little around it, every half hour else."""
+    times = {float(at) for at in range(0, DAYS * DAY_S, 1800)}
+    for trip in CAR.trips(DAYS * DAY_S):
+        times.update(float(at) for at in range(int(trip.start_s) - 60, int(trip.end_s) + 120, 60))
+    return sorted(times)
+
+
+async def test_ten_days_make_trips_and_a_profile(service: Service, database: "Connection") -> None:
+    await service.admit(VIN)
+    frames = Gb32960Frames(VIN)
+    device = await service.connect()
+    assert await device.ask(login(VIN, ICCID)) == Response.SUCCESS
+    times = moments()
+    raws = [frames.record(CAR.read(at), ORIGIN + timedelta(seconds=at), fix=True) for at in times]
+    sending = asyncio.create_task(device.send(*raws))
+    for _ in raws:
+        assert (await device.answer()).response == Response.SUCCESS
+    await sending
+    async with asyncio.timeout(60):
+        while await database.fetchval("SELECT count(*) FROM frame WHERE vin = $1", VIN) < len(raws):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+    start, end = ORIGIN, ORIGIN + timedelta(days=DAYS)
+    true = CAR.trips(DAYS * DAY_S)
+    request = telematics_service_pb2.ListTripsRequest(vin=VIN, start_time=instant_to_proto(start), end_time=instant_to_proto(end))
+    found = (await service.telematics.ListTrips(request)).trips
+    assert abs(len(found) - len(true)) <= 1
+    assert sum(trip.distance_km for trip in found) == pytest.approx(sum(trip.distance_km for trip in true), rel=0.05)
+
+    seen = (
+        await service.telematics.GetBehaviourProfile(
+            telematics_service_pb2.GetBehaviourProfileRequest(vin=VIN, end_time=instant_to_proto(end), days=DAYS)
+        )
+    ).profile
+    assert seen.usage_nature == telematics_service_pb2.USAGE_NATURE_PRIVATE
+    assert seen.odometer_plausible
+    assert seen.coverage > 0.9
+    assert seen.main_overnight_share > 0.8
+    assert "simulator" in seen.validation
+    reads = await database.fetch("SELECT rpc, rows_read FROM track_read WHERE vin = $1 ORDER BY read_id", VIN)
+    assert [(row["rpc"], row["rows_read"]) for row in reads] == [("ListTrips", len(raws)), ("GetBehaviourProfile", len(raws))]
+    await device.close()
+
+
+async def test_an_analyst_gets_coarse_ends(service: Service) -> None:
+    stub = service.stub(telematics_service_pb2_grpc.TelematicsServiceStub, "analyst")
+    start, end = instant_to_proto(ORIGIN), instant_to_proto(ORIGIN + timedelta(days=5))
+    answer = await stub.ListTrips(telematics_service_pb2.ListTripsRequest(vin=VIN, start_time=start, end_time=end))
+    assert answer.trips
+    assert all(round(trip.end_latitude, 2) == trip.end_latitude for trip in answer.trips)
+
+
+@pytest.mark.parametrize("days", [0, 32])
+async def test_a_period_is_1_to_31_days(service: Service, days: int) -> None:
+    start, end = instant_to_proto(ORIGIN), instant_to_proto(ORIGIN + timedelta(days=days))
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await service.telematics.ListTrips(telematics_service_pb2.ListTripsRequest(vin=VIN, start_time=start, end_time=end))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT

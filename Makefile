@@ -49,11 +49,12 @@ demo: up ## Start everything and run one loan from VIN search to discharge; leav
 	@source .local/env && PYTHONPATH=integration-tests .venv/bin/python -m loan_scenario.story --report .local/demo-report.json --data-source "$$CARLIEN_MODEL_SOURCE"
 
 ##@ Checks and tests
-.PHONY: check test test-faults test-chart bench
+.PHONY: check test test-faults test-chart bench scan
 check: setup ## Format, lint, types, import contracts, protos, generated code, chaincode vet, secret and hash scan
 	@.ci/check
 
 test: setup ## Unit, contract and integration tests against a PostgreSQL, Kafka and Fabric of their own (KEEP=1 leaves those up)
+	@go -C services/lien-registry/chaincode test ./...
 	@integration-tests/run.sh -m "not faults and not containers"
 
 test-faults: setup ## Every kill and cut, on the tests' own stack
@@ -61,6 +62,9 @@ test-faults: setup ## Every kill and cut, on the tests' own stack
 
 bench: up ## Measure the running stack, each figure beside its reference, into .local/bench.json (B=area: one area)
 	@source .local/env && PYTHONPATH=integration-tests .venv/bin/python -m benchmarks.run $(if $(B),--area $(B))
+
+scan: setup ## The quarterly code scan of the chaincode: staticcheck, gosec, determinism; dated report in .local/scan
+	@go -C services/lien-registry/chaincode/scan test ./... && go -C services/lien-registry/chaincode/scan run . -out "$(CURDIR)/.local/scan"
 
 HELM := $(HOME)/.cache/carlien/tools/helm
 $(HELM):

@@ -7,14 +7,14 @@ from datetime import datetime
 
 import asyncpg
 
-from carlien.pricing.v1 import events_pb2
+from carlien.pricing.v1 import events_pb2, pricing_service_pb2
 from carlien_common import idempotency, outbox
 from carlien_common.domain.ids import new_id
 from carlien_common.postgres import Connection, Pool
 from carlien_pricing.adapters.codec import StoredResult, from_json, to_json
 from carlien_pricing.domain.quote import QuoteInputs
 from carlien_pricing.domain.watch import Cause, Change, IndexLevels, Stage, Watch
-from carlien_pricing.messages import quote_message, watch_message
+from carlien_pricing.messages import watch_message
 from carlien_pricing.metrics import ACCEPTED, DECLINE_REASONS, QUOTES, WATCH_CHANGES
 from carlien_pricing.service.ports import HeldAppraisal, HeldLien, Place, QuoteRecord, QuoteStatus, Told
 from carlien_pricing.service.replaying import StoredQuote
@@ -41,7 +41,7 @@ class PostgresTransaction:
     async def remember(self, org: str, rpc: str, key: str, answer: bytes) -> None:
         await idempotency.store(self._connection, org, rpc, key, answer)
 
-    async def add_quote(self, record: QuoteRecord, org: str) -> None:
+    async def add_quote(self, record: QuoteRecord, org: str, answer: bytes) -> None:
         await self._connection.execute(
             """INSERT INTO quotes (quote_id, org, vin, currency, status, quoted_at, expires_at, policies_version, engine_version,
                                    software_version, input_hash, inputs, result)
@@ -60,7 +60,7 @@ class PostgresTransaction:
             to_json(record.inputs),
             to_json(StoredResult(record.priced, record.counteroffers)),
         )
-        await self._tell_quote(record, "quote.made")
+        await self._tell_quote(record, "quote.made", answer)
         QUOTES.labels(record.inputs.request.product, "offer" if record.priced.offered else "decline").inc()
         for reason in record.priced.reasons:
             if reason.blocking:
@@ -70,19 +70,20 @@ class PostgresTransaction:
         row = await self._connection.fetchrow("SELECT * FROM quotes WHERE quote_id = $1 AND org = $2 FOR UPDATE", quote_id, org)
         return None if row is None else _quote(row)
 
-    async def accept(self, record: QuoteRecord) -> None:
+    async def accept(self, record: QuoteRecord, answer: bytes) -> None:
         await self._connection.execute(
             "UPDATE quotes SET status = $2, accepted_at = $3 WHERE quote_id = $1", record.quote_id, record.status, record.accepted_at
         )
-        await self._tell_quote(record, "quote.accepted")
+        await self._tell_quote(record, "quote.accepted", answer)
         ACCEPTED.inc()
 
-    async def _tell_quote(self, record: QuoteRecord, change: str) -> None:
+    async def _tell_quote(self, record: QuoteRecord, change: str, answer: bytes) -> None:
+        quote = pricing_service_pb2.QuoteResponse.FromString(answer).quote
         await outbox.append(
             self._connection,
             topic=self._outlet.quote_topic,
             key=record.inputs.car.vin,
-            event=events_pb2.QuoteEvent(change=change, quote=quote_message(record)),
+            event=events_pb2.QuoteEvent(change=change, quote=quote),
             ce_type=f"carlien.pricing.{change}.v1",
             ce_source=self._outlet.source,
         )

@@ -161,16 +161,16 @@ class Transaction(Protocol):
 
     async def remember(self, org: str, rpc: str, key: str, answer: bytes) -> None: ...
 
-    async def add_quote(self, record: QuoteRecord, org: str) -> None:
-        """Stores it and tells the world."""
+    async def add_quote(self, record: QuoteRecord, org: str, answer: bytes) -> None:
+        """Stores it and tells the world what the caller is answered."""
         ...
 
     async def quote_for_update(self, quote_id: str, org: str) -> QuoteRecord | None:
         """Locked until the transaction ends: two acceptances at once take turns."""
         ...
 
-    async def accept(self, record: QuoteRecord) -> None:
-        """Marks it accepted and tells the world."""
+    async def accept(self, record: QuoteRecord, answer: bytes) -> None:
+        """Marks it accepted and tells the world what the caller is answered."""
         ...
 
     async def appraisal(self, appraisal_id: str) -> HeldAppraisal | None: ...

@@ -80,7 +80,7 @@ class Quoting:
             answered = await tx.first_answer(org, "Quote", command.key, command.payload)
             if answered is not None:
                 return answered
-            await tx.add_quote(record, org)
+            await tx.add_quote(record, org, answer)
             await tx.remember(org, "Quote", command.key, answer)
         return answer
 
@@ -204,8 +204,8 @@ class Quoting:
                 case QuoteStatus.OPEN:
                     pass
             accepted = replace(record, status=QuoteStatus.ACCEPTED, accepted_at=now)
-            await tx.accept(accepted)
             answer = self._encode(accepted)
+            await tx.accept(accepted, answer)
             await tx.remember(org, "AcceptQuote", key, answer)
             return answer
 

@@ -15,6 +15,7 @@ from carlien.lien.v1 import (
     consent_service_pb2_grpc,
     dispute_service_pb2_grpc,
     lien_service_pb2_grpc,
+    reconciliation_service_pb2_grpc,
     search_service_pb2_grpc,
     title_service_pb2_grpc,
 )
@@ -40,17 +41,19 @@ from carlien_lien_registry.adapters.postgres.certificates import PostgresCertifi
 from carlien_lien_registry.adapters.postgres.details import PostgresDetails
 from carlien_lien_registry.adapters.postgres.projection import PostgresProjection
 from carlien_lien_registry.adapters.postgres.reading import PostgresReader
+from carlien_lien_registry.adapters.postgres.reconciliation import PostgresReconciliation
 from carlien_lien_registry.adapters.postgres.writes import PostgresWrites
 from carlien_lien_registry.adapters.valuation import GrpcAppraiser
 from carlien_lien_registry.config import LienRegistrySettings, OperatorSettings, read_consortium_keys
 from carlien_lien_registry.domain.debtors import DebtorHasher
-from carlien_lien_registry.grpc_api import consents, disputes, liens, searches, titles
+from carlien_lien_registry.grpc_api import consents, disputes, liens, reconciliation, searches, titles
 from carlien_lien_registry.service.details import DetailsKeeper
 from carlien_lien_registry.service.following import LedgerFollower, Progress
 from carlien_lien_registry.service.operating import Operations
 from carlien_lien_registry.service.outcomes import Outcomes
 from carlien_lien_registry.service.ports import FollowedBlock
 from carlien_lien_registry.service.ranking import Rankings
+from carlien_lien_registry.service.reconciling import Reconciliation
 from carlien_lien_registry.service.registry import Registry
 from carlien_lien_registry.service.searching import Searches
 from carlien_lien_registry.service.writing import LedgerWriter
@@ -172,6 +175,11 @@ async def serve(settings: LienRegistrySettings, clock: Clock = utc_now, started:
                 dispute_service_pb2_grpc.add_DisputeServiceServicer_to_server,
                 disputes.DisputeServicer(operations),
                 disputes.SERVICE.full_name,
+            ),
+            (
+                reconciliation_service_pb2_grpc.add_ReconciliationServiceServicer_to_server,
+                reconciliation.ReconciliationServicer(Reconciliation(PostgresReconciliation(pool), settings.msp_id, clock)),
+                reconciliation.SERVICE.full_name,
             ),
             (
                 search_service_pb2_grpc.add_SearchServiceServicer_to_server,

@@ -33,3 +33,6 @@ READ_MODEL_BEHIND_SECONDS: Final = Gauge(
 BLOCKS: Final = Counter("carlien_lien_registry_blocks_total", "Blocks taken into the read model.")
 TRANSACTIONS: Final = Counter("carlien_lien_registry_transactions_total", "Transactions seen in blocks, by validation.", ("validation",))
 SEARCHES: Final = Counter("carlien_lien_registry_searches_total", "Certificates issued, by whether anything was found.", ("found",))
+MISMATCHES: Final = Counter(
+    "carlien_lien_registry_mismatches_total", "Mismatches with official registries, by kind, each time an extract shows them.", ("kind",)
+)

@@ -15,7 +15,7 @@ from carlien_common.domain.errors import DomainError, ErrorKind
 from carlien_common.failures import as_domain_error
 from carlien_lien_registry.adapters.fabric import GatewayError
 
-COMMANDS: tuple[str, ...] = ("search", "register", "verify", "page", "root", "lag", "audit", "rebuild")
+COMMANDS: tuple[str, ...] = ("search", "register", "verify", "page", "root", "lag", "audit", "rebuild", "import_")
 OK, NEGATIVE, USAGE, UNAVAILABLE = 0, 1, 2, 3
 _AWAY = frozenset({ErrorKind.UNAVAILABLE, ErrorKind.EXHAUSTED, ErrorKind.CONFLICT})
 

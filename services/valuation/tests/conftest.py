@@ -12,7 +12,7 @@ with warnings.catch_warnings():
     # Libraries' own deprecations at import are theirs; warnings are errors here.
     warnings.simplefilter("ignore")
     import lightgbm  # noqa: F401
-    import tensorflow  # noqa: F401
+    import tensorflow as tf  # noqa: F401
 
     import carlien_valuation.adapters.index_store  # noqa: F401
 

@@ -51,9 +51,12 @@ PACKAGE = "carlien_valuation"
 log = get_logger(__name__)
 
 
-async def serve(settings: ValuationSettings, clock: Clock = utc_now) -> None:
-    """Runs until a signal or the death of a part; refuses to start on a model directory that isn't whole."""
-    started = time.monotonic()
+async def serve(settings: ValuationSettings, clock: Clock = utc_now, started: Callable[[int], None] | None = None) -> None:
+    """Runs until a signal or the death of a part; refuses to start on a model directory that isn't whole.
+
+    `started` is told the gRPC port once the service accepts calls.
+    """
+    began = time.monotonic()
     appraiser = _appraiser(settings)
     index = PublishedIndex(settings.index_region)
     appraising = Appraising(appraiser, load_policies(settings.appraisal_policy_file), index, clock)
@@ -93,8 +96,10 @@ async def serve(settings: ValuationSettings, clock: Clock = utc_now) -> None:
                 model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
             ),
         ]
-        await app.enter(grpc_server(settings, services, policy=Policy.load(PACKAGE, settings.policy_file), health=app.health))
-        log.info("valuation_ready", model_version=appraiser.version, seconds=round(time.monotonic() - started, 2))
+        server = await app.enter(grpc_server(settings, services, policy=Policy.load(PACKAGE, settings.policy_file), health=app.health))
+        log.info("valuation_ready", model_version=appraiser.version, seconds=round(time.monotonic() - began, 2))
+        if started is not None:
+            started(server.port)
         await app.serve()
 
 

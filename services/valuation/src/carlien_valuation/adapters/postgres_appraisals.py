@@ -21,7 +21,13 @@ class PostgresAppraisals:
         self._topic = topic
 
     async def record(
-        self, org: str, key: str, request: bytes, appraisal: appraisal_pb2.Appraisal, cause: int, valued_at: datetime
+        self,
+        org: str,
+        key: str,
+        request: bytes,
+        appraisal: appraisal_pb2.Appraisal,
+        cause: appraisal_pb2.AppraisalCause.ValueType,
+        valued_at: datetime,
     ) -> valuation_service_pb2.AppraiseResponse:
         """Store and emit, unless another call with this key was faster: then its answer. The id is set on the answer."""
         async with self._pool.acquire() as connection, connection.transaction():
@@ -33,7 +39,9 @@ class PostgresAppraisals:
             await store(connection, org, RPC, key, response)
             return response
 
-    async def insert(self, connection: Connection, appraisal: appraisal_pb2.Appraisal, cause: int, valued_at: datetime) -> None:
+    async def insert(
+        self, connection: Connection, appraisal: appraisal_pb2.Appraisal, cause: appraisal_pb2.AppraisalCause.ValueType, valued_at: datetime
+    ) -> None:
         """Append to the car's history inside the caller's transaction and emit; sets appraisal_id."""
         # One writer per car at a time, so that `supersedes` forms a chain and events leave in its order.
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", appraisal.vin)
@@ -43,7 +51,8 @@ class PostgresAppraisals:
         appraisal.appraisal_id = new_id()
         supersedes = str(previous) if previous else ""
         await connection.execute(
-            "INSERT INTO appraisal (appraisal_id, vin, valued_at, cause, supersedes, model_version, body) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO appraisal (appraisal_id, vin, valued_at, cause, supersedes, model_version, body) "
+            "VALUES ($1, $2, $3, $4, $5, $6, $7)",
             appraisal.appraisal_id,
             appraisal.vin,
             valued_at,

@@ -35,8 +35,21 @@ class StackAppraiser:
 
     def values(self, points: Sequence[Point]) -> np.ndarray:
         """P10, P50, P90 of each point, (n, 3)."""
-        cars = self.model.stack.encoder.completed(self._columns(points))
-        return np.exp(self.model.stack.log_quantiles(cars))
+        encoder = self.model.stack.encoder
+        # The points of one car's build-up differ in little but the guarded columns: what they share is encoded once.
+        distinct: dict[tuple[object, ...], int] = {}
+        first: list[Point] = []
+        index = []
+        for point in points:
+            key = (id(point.car), point.usage, point.region, point.market_date)
+            if key not in distinct:
+                distinct[key] = len(first)
+                first.append(point)
+            index.append(distinct[key])
+        shared = encoder.encode(encoder.completed(self._columns(first)))
+        encoded = encoder.with_guarded(shared.take(np.array(index)), self._guarded(points))
+        result: np.ndarray = np.exp(self.model.stack.log_quantiles_of(encoded))
+        return result
 
     def support(self, cars: Sequence[Car]) -> list[Support]:
         """Training cars of the same model, and whether make and model are known."""
@@ -65,6 +78,18 @@ class StackAppraiser:
         for size in (1, 4, 16, 64, 256, 1024):
             self.values([point] * size)
 
+    def _guarded(self, points: Sequence[Point]) -> Cars:
+        grades = [point.car.grade if point.condition else None for point in points]
+        return Cars(
+            {},
+            {
+                "age_years": _numbers([point.age_years for point in points]),
+                "odometer_km": _numbers([point.odometer_km for point in points]),
+                "condition_grade": _numbers(grades),
+                "accident": _numbers([None if grade is None else 2.0 if grade == ACCIDENT_GRADE else 0.0 for grade in grades]),
+            },
+        )
+
     def _columns(self, points: Sequence[Point]) -> Cars:
         cars = [point.car for point in points]
         text = {name: [""] * len(points) for name in CATEGORIES}
@@ -78,23 +103,20 @@ class StackAppraiser:
             "usage_nature": [point.car.usage.casefold() if point.usage else "private" for point in points],
         }
 
-        def numbers(values: list[float | None]) -> np.ndarray:
-            return np.array([np.nan if value is None else value for value in values], float)
-
-        grades = [point.car.grade if point.condition else None for point in points]
         columns = {
-            "age_years": numbers([point.age_years for point in points]),
-            "odometer_km": numbers([point.odometer_km for point in points]),
-            "condition_grade": numbers(list(grades)),
-            "accident": numbers([None if grade is None else 2.0 if grade == ACCIDENT_GRADE else 0.0 for grade in grades]),
-            "new_price": numbers([None if car.new_price is None else float(car.new_price) for car in cars]),
-            "transfer_count": numbers([(point.car.transfer_count or 0) if point.usage else 0 for point in points]),
-            "market_years": numbers([(point.market_date - EPOCH).days / 365.25 for point in points]),
-            "model_year": numbers([year_in(trim) for trim in text["trim"]]),
-            "engine_l": numbers([displacement_in(trim) for trim in text["trim"]]),
+            **self._guarded(points).numbers,
+            "new_price": _numbers([None if car.new_price is None else float(car.new_price) for car in cars]),
+            "transfer_count": _numbers([(point.car.transfer_count or 0) if point.usage else 0 for point in points]),
+            "market_years": _numbers([(point.market_date - EPOCH).days / 365.25 for point in points]),
+            "model_year": _numbers([year_in(trim) for trim in text["trim"]]),
+            "engine_l": _numbers([displacement_in(trim) for trim in text["trim"]]),
             "power_kw": np.full(len(points), np.nan),
         }
         return self.model.stack.encoder.with_attributes(Cars(text, columns))
+
+
+def _numbers(values: Sequence[float | None]) -> np.ndarray:
+    return np.array([np.nan if value is None else value for value in values], float)
 
 
 def _name(text: str) -> str:

@@ -31,7 +31,8 @@ def load(listings: list[str], mapping_path: Path) -> tuple[Table, Mapping]:
 
 def say(message: str) -> None:
     """Progress for people, on standard error."""
-    print(message, file=sys.stderr, flush=True)
+    sys.stderr.write(message + "\n")
+    sys.stderr.flush()
 
 
 def progress(what: str, done: int, of: int) -> None:
@@ -43,7 +44,7 @@ def write_json(path: Path | None, document: dict[str, Any]) -> None:
     """Write a report to a file, or to standard output where path is None."""
     text = json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False)
     if path is None:
-        print(text)
+        sys.stdout.write(text + "\n")
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n", encoding="utf-8")

@@ -11,8 +11,9 @@ from carlien_valuation.commands.options import add_listings, load, quiet_tensorf
 EXAMPLE = """example:
   carlien-valuation predict --model models/uk --listings new.csv --mapping mappings/uk100k.yaml --out values.csv
 
-Columns: row (file:line), p10, p50, p90 in the model's currency, abstained (true or false), reason. Rows that can't be read are abstained with
-their reason; so are makes the model doesn't know. UNKNOWN_MODEL beside a value: valued from its make and text, with a wider interval."""
+Columns: row (file:line), p10, p50, p90 in the model's currency, abstained (true or false), reason. Rows that can't be read are
+abstained from with their reason; so are makes the model doesn't know. UNKNOWN_MODEL beside a value: valued from its make and text,
+with a wider interval."""
 
 
 def add_parser(subparsers: Any) -> None:

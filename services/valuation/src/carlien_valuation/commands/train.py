@@ -54,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     if table.rejections.total:
         say(f"{table.rejections.total} rows rejected: {table.rejections.summary()}")
     say(
-        f"model {card['model_version']}: {card['data']['rows']} cars, out-of-fold MAPE {scores['mape']:.2f} % (depreciation line {line['mape']:.2f}), "
+        f"model {card['model_version']}: {card['data']['rows']} cars, out-of-fold MAPE {scores['mape']:.2f} % "
+        f"(depreciation line {line['mape']:.2f}), "
         f"coverage {scores['coverage80']:.1f} %, {time.monotonic() - started:.0f} s"
     )
     if arguments.json:

@@ -119,7 +119,9 @@ def money(amount: float, currency: str) -> Money:
 
 
 def confidence(sample_size: int, relative_width: float, *, unknown: bool) -> Confidence:
-    """HIGH with at least 50 comparable cars and an 80 % interval within 40 % of the value; LOW below 10, beyond 70 % or for unknown models."""
+    """HIGH with at least 50 comparable cars and an 80 % interval within 40 % of the value; LOW below 10 cars, beyond 70 % or for
+    unknown models.
+    """
     if unknown or sample_size < 10 or relative_width > 0.7:
         return Confidence.LOW
     return Confidence.HIGH if sample_size >= 50 and relative_width <= 0.4 else Confidence.MEDIUM

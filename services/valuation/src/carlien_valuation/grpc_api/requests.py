@@ -97,14 +97,26 @@ def car_of(message: vehicle_pb2.Vehicle, today: date) -> Car:
             raise invalid("vehicle.options", "OPTIONS_TOO_MANY", f"At most {MAX_OPTIONS} options.")
     fields.check()
     return Car(
-        vin=vin.value, make=names["make"], model=names["model"], trim=names["trim"], first_registration=registered, odometer_km=odometer,
-        region_code=names["region_code"], usage=usage, transfer_count=message.transfer_count if message.HasField("transfer_count") else None,
-        color=names["color"], fuel_type=fuel, new_price=new_price.amount if new_price else None,
-        new_price_currency=new_price.currency if new_price else "", grade=grade, options=tuple(message.options), warnings=vin.warnings,
-    )  # fmt: skip
+        vin=vin.value,
+        make=names["make"],
+        model=names["model"],
+        trim=names["trim"],
+        first_registration=registered,
+        odometer_km=odometer,
+        region_code=names["region_code"],
+        usage=usage,
+        transfer_count=message.transfer_count if message.HasField("transfer_count") else None,
+        color=names["color"],
+        fuel_type=fuel,
+        new_price=new_price.amount if new_price else None,
+        new_price_currency=new_price.currency if new_price else "",
+        grade=grade,
+        options=tuple(message.options),
+        warnings=vin.warnings,
+    )
 
 
-def _price_type(value: int) -> PriceType:
+def _price_type(value: appraisal_pb2.PriceType.ValueType) -> PriceType:
     if value not in _PRICE_TYPES:
         raise invalid("price_types", "PRICE_TYPE_UNKNOWN", f"{value} is no price type.")
     return _PRICE_TYPES[value]
@@ -144,7 +156,7 @@ def grade_of_condition(message: vehicle_pb2.Condition, field: str) -> int | None
     return int(message.grade) or None
 
 
-def _fuel(value: int) -> str:
+def _fuel(value: vehicle_pb2.FuelType.ValueType) -> str:
     if value not in vehicle_pb2.FuelType.values():
         raise invalid("vehicle.fuel_type", "FUEL_UNKNOWN", "This fuel type isn't known.")
     return "" if value == vehicle_pb2.FUEL_TYPE_UNSPECIFIED else str(vehicle_pb2.FuelType.Name(value)).removeprefix("FUEL_TYPE_")

@@ -14,8 +14,23 @@ AS_OF = "@as_of"
 """In a date's `values`: the row's as_of date (a car not yet registered)."""
 
 _DATE_FORMATS = (
-    "%Y-%m-%d", "%Y-%m", "%Y/%m/%d", "%Y/%m", "%Y.%m.%d", "%Y.%m", "%Y年%m月%d日", "%Y年%m月", "%Y年", "%d.%m.%Y", "%m.%Y", "%m/%Y", "%d/%m/%Y", "%Y%m%d", "%Y%m", "%Y",
-)  # fmt: skip
+    "%Y-%m-%d",
+    "%Y-%m",
+    "%Y/%m/%d",
+    "%Y/%m",
+    "%Y.%m.%d",
+    "%Y.%m",
+    "%Y年%m月%d日",
+    "%Y年%m月",
+    "%Y年",
+    "%d.%m.%Y",
+    "%m.%Y",
+    "%m/%Y",
+    "%d/%m/%Y",
+    "%Y%m%d",
+    "%Y%m",
+    "%Y",
+)
 _ISO_INSTANT = re.compile(r"(\d{4}-\d{2}-\d{2})[T ]\d{2}:\d{2}")
 
 

@@ -27,11 +27,45 @@ MEDIAN_PRICE_USD = (400.0, 400_000.0)
 
 # Orders of magnitude only: units of currency per US dollar, rounded, as of 2024 (IMF and ECB reference rates).
 PER_USD = {
-    "AED": 3.7, "ARS": 900, "AUD": 1.5, "BRL": 5, "CAD": 1.35, "CHF": 0.9, "CNY": 7.1, "CZK": 23, "DKK": 6.9, "EUR": 0.92, "GBP": 0.79, "HUF": 360,
-    "IDR": 15_800, "ILS": 3.7, "INR": 83, "JPY": 150, "KRW": 1_350, "KZT": 450, "MXN": 18, "MYR": 4.7, "NGN": 1_400, "NOK": 10.6, "NZD": 1.65, "PHP": 57,
-    "PKR": 280, "PLN": 4, "RON": 4.6, "RUB": 90, "SAR": 3.75, "SEK": 10.5, "SGD": 1.35, "THB": 36, "TRY": 32, "TWD": 32, "UAH": 40, "USD": 1, "VND": 25_000,
+    "AED": 3.7,
+    "ARS": 900,
+    "AUD": 1.5,
+    "BRL": 5,
+    "CAD": 1.35,
+    "CHF": 0.9,
+    "CNY": 7.1,
+    "CZK": 23,
+    "DKK": 6.9,
+    "EUR": 0.92,
+    "GBP": 0.79,
+    "HUF": 360,
+    "IDR": 15_800,
+    "ILS": 3.7,
+    "INR": 83,
+    "JPY": 150,
+    "KRW": 1_350,
+    "KZT": 450,
+    "MXN": 18,
+    "MYR": 4.7,
+    "NGN": 1_400,
+    "NOK": 10.6,
+    "NZD": 1.65,
+    "PHP": 57,
+    "PKR": 280,
+    "PLN": 4,
+    "RON": 4.6,
+    "RUB": 90,
+    "SAR": 3.75,
+    "SEK": 10.5,
+    "SGD": 1.35,
+    "THB": 36,
+    "TRY": 32,
+    "TWD": 32,
+    "UAH": 40,
+    "USD": 1,
+    "VND": 25_000,
     "ZAR": 18.5,
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +155,13 @@ def _ages(frame: pd.DataFrame, rejections: Rejections) -> None:
     )
     future = age < -slack
     _reject(
-        frame, future, rejections, "FUTURE_REGISTRATION",
+        frame,
+        future,
+        rejections,
+        "FUTURE_REGISTRATION",
         lambda row: f"registered after its as_of date {EPOCH + timedelta(days=int(row.as_of))}",
-    )  # fmt: skip
-    _reject(
-        frame, age > MAX_AGE_YEARS, rejections, "AGE_IMPLAUSIBLE", lambda row: f"older than {MAX_AGE_YEARS:.0f} years at its as_of date"
     )
+    _reject(frame, age > MAX_AGE_YEARS, rejections, "AGE_IMPLAUSIBLE", lambda _: f"older than {MAX_AGE_YEARS:.0f} years at its as_of date")
     frame["has_registration"] = stated.notna() | frame["age_years"].notna()
     frame["age_years"] = age.clip(lower=0.0)
     frame["year"] = registered_year.fillna(frame["model_year"]).fillna(as_of_year - np.floor(frame["age_years"]))
@@ -172,9 +207,12 @@ def _odometers(frame: pd.DataFrame, rejections: Rejections) -> None:
     odometer, age = frame["odometer_km"], frame["age_years"]
     _reject(frame, odometer < 0, rejections, "ODOMETER_NEGATIVE", lambda row: f"odometer {row.odometer_km:g} km")
     _reject(
-        frame, (odometer < LOW_ODOMETER_KM) & (age > 2), rejections, "ODOMETER_TOO_LOW",
+        frame,
+        (odometer < LOW_ODOMETER_KM) & (age > 2),
+        rejections,
+        "ODOMETER_TOO_LOW",
         lambda row: f"odometer {row.odometer_km:g} km at {row.age_years:.1f} years: another unit?",
-    )  # fmt: skip
+    )
     _reject(frame, odometer > MAX_ODOMETER_KM, rejections, "ODOMETER_TOO_HIGH", lambda row: f"odometer {row.odometer_km:g} km")
 
 
@@ -186,9 +224,12 @@ def _prices(frame: pd.DataFrame, rejections: Rejections) -> None:
     logs = np.log(price.where(good))
     ratio = frame["price"] / frame["new_price"].where(frame["new_price"] > 0)
     _reject(
-        frame, good & ((ratio > 4) | (ratio < 0.004)), rejections, "PRICE_UNIT",
+        frame,
+        good & ((ratio > 4) | (ratio < 0.004)),
+        rejections,
+        "PRICE_UNIT",
         lambda row: f"price {row.price:g} against {row.new_price:g} when new",
-    )  # fmt: skip
+    )
     cell = (frame["make"] + "\0" + frame["model"]).str.casefold()
     common = ((frame["make"] + frame["model"]) != "") & (good.groupby(cell).transform("sum") >= 5)
     centre = logs.groupby(cell).transform("median").where(common, logs.median())

@@ -20,8 +20,20 @@ from carlien_common.domain.errors import DomainError, FieldViolation, invalid
 Kind = Literal["text", "number", "date"]
 
 TEXT_FIELDS = (
-    "make", "model", "trim", "fuel_type", "transmission", "body_type", "drive", "color", "region_code", "seller_type", "usage_nature", "accident", "currency",
-)  # fmt: skip
+    "make",
+    "model",
+    "trim",
+    "fuel_type",
+    "transmission",
+    "body_type",
+    "drive",
+    "color",
+    "region_code",
+    "seller_type",
+    "usage_nature",
+    "accident",
+    "currency",
+)
 NUMBER_FIELDS = (
     "price",
     "new_price",
@@ -36,10 +48,35 @@ NUMBER_FIELDS = (
 DATE_FIELDS = ("as_of", "first_registration")
 
 UNITS: dict[str, float] = {
-    "km": 1, "miles": 1.609344, "mi": 1.609344, "thousand_km": 1e3, "thousand_miles": 1609.344, "万公里": 1e4, "万": 1e4, "萬": 1e4, "千": 1e3, "亿": 1e8,
-    "cc": 1e-3, "ml": 1e-3, "l": 1, "kw": 1, "hp": 0.7457, "bhp": 0.7457, "ps": 0.73550, "cv": 0.73550, "л.с.": 0.73550,
-    "k": 1e3, "thousand": 1e3, "lakh": 1e5, "crore": 1e7, "million": 1e6, "m": 1e6, "months": 1 / 12, "years": 1, "1": 1,
-}  # fmt: skip
+    "km": 1,
+    "miles": 1.609344,
+    "mi": 1.609344,
+    "thousand_km": 1e3,
+    "thousand_miles": 1609.344,
+    "万公里": 1e4,
+    "万": 1e4,
+    "萬": 1e4,
+    "千": 1e3,
+    "亿": 1e8,
+    "cc": 1e-3,
+    "ml": 1e-3,
+    "l": 1,
+    "kw": 1,
+    "hp": 0.7457,
+    "bhp": 0.7457,
+    "ps": 0.73550,
+    "cv": 0.73550,
+    "л.с.": 0.73550,
+    "k": 1e3,
+    "thousand": 1e3,
+    "lakh": 1e5,
+    "crore": 1e7,
+    "million": 1e6,
+    "m": 1e6,
+    "months": 1 / 12,
+    "years": 1,
+    "1": 1,
+}
 """Factors to kilometres, litres, kilowatts, years and units of currency (mechanical hp, metric PS)."""
 
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "-", "—", "?", "--"})
@@ -114,8 +151,14 @@ def parse_mapping(document: object, name: str = "mapping") -> Mapping:
     if found or not isinstance(document, dict):
         raise _invalid_mapping(name, found)
     options: dict[str, Any] = {
-        "encoding": "auto", "delimiter": ",", "quote": '"', "header": True, "skip_rows": 0, "decimal": ".", **document.get("files", {}),
-    }  # fmt: skip
+        "encoding": "auto",
+        "delimiter": ",",
+        "quote": '"',
+        "header": True,
+        "skip_rows": 0,
+        "decimal": ".",
+        **document.get("files", {}),
+    }
     faults: list[FieldViolation] = []
     fields = {key: _field(key, spec, kind_of(key), faults, "fields") for key, spec in document["fields"].items()}
     attributes = {

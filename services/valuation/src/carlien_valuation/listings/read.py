@@ -134,7 +134,7 @@ def _rows(path: Path, mapping: Mapping, rejections: Rejections) -> tuple[dict[st
     picks = [(columns[column], index) for column, index in position.items()]
     sources: list[str] = []
     read = filtered = 0
-    for row in _with_first(first, reader):
+    for row in _with_first(first, reader, path):
         if not row:
             continue
         read += 1
@@ -153,10 +153,13 @@ def _rows(path: Path, mapping: Mapping, rejections: Rejections) -> tuple[dict[st
     return columns, sources, read, filtered
 
 
-def _with_first(first: list[str] | None, rest: Iterable[list[str]]) -> Iterator[list[str]]:
+def _with_first(first: list[str] | None, rest: Iterable[list[str]], path: Path) -> Iterator[list[str]]:
     if first is not None:
         yield first
-    yield from rest
+    try:
+        yield from rest
+    except csv.Error as error:
+        raise invalid("listings", "LISTINGS_CSV", f"{path} is no CSV with this delimiter and quote: {error}") from None
 
 
 def _positions(path: Path, mapping: Mapping, header: list[str] | None, width: int) -> dict[str | int, int]:

@@ -15,9 +15,25 @@ NOISE = 0.06
 """Standard deviation of what sellers ask beyond the car's truth, in log price."""
 
 HEADER = (
-    "listing", "listed", "make", "model", "trim", "fuel", "transmission", "litres", "registered", "odometer_km", "region", "usage", "transfers", "grade",
-    "accident", "color", "guide_price", "price",
-)  # fmt: skip
+    "listing",
+    "listed",
+    "make",
+    "model",
+    "trim",
+    "fuel",
+    "transmission",
+    "litres",
+    "registered",
+    "odometer_km",
+    "region",
+    "usage",
+    "transfers",
+    "grade",
+    "accident",
+    "color",
+    "guide_price",
+    "price",
+)
 
 MAPPING = """# Mapping of the simulated listings beside this file (`carlien-valuation sample-data`).
 description: Simulated listings of an invented market
@@ -98,17 +114,42 @@ def _listing(number: int, catalogue: _Catalogue, model: list[Any], random: np.ra
     color = _pick(catalogue.colors, random)
     expected = age * 13_000
     log_price = (
-        np.log(guide) - 0.10 + age * np.log(kept) - 0.055 * (odometer - expected) / 20_000 + np.log(usage_price) + np.log(catalogue.condition[grade][1])
-        + (-0.03 if accident == "MINOR" else 0.0) - 0.015 * min(transfers, 4) + np.log(catalogue.regions[region]) + (0.01 if color in {"白", "黑"} else 0.0)
-        + (0.02 if automatic else 0.0) + float(market_level(np.array(days_before / 30.0)))
-    )  # fmt: skip
+        np.log(guide)
+        - 0.10
+        + age * np.log(kept)
+        - 0.055 * (odometer - expected) / 20_000
+        + np.log(usage_price)
+        + np.log(catalogue.condition[grade][1])
+        + (-0.03 if accident == "MINOR" else 0.0)
+        - 0.015 * min(transfers, 4)
+        + np.log(catalogue.regions[region])
+        + (0.01 if color in {"白", "黑"} else 0.0)
+        + (0.02 if automatic else 0.0)
+        + float(market_level(np.array(days_before / 30.0)))
+    )
     noise = random.normal(0, NOISE) + (random.normal(0, 0.15) if random.random() < 0.03 else 0.0)
     price = max(3_000, round(float(np.exp(log_price + noise)) / 100) * 100)
     engine = f"{size}L" if size else "纯电"
     return (
-        f"S{number:07d}", listed.isoformat(), make, name, f"{model_year}款 {engine} {trim_name}", fuel, "AUTOMATIC" if automatic else "MANUAL", size or "",
-        registered.isoformat(), odometer, region, usage, transfers, grade, accident, color, int(guide), price,
-    )  # fmt: skip
+        f"S{number:07d}",
+        listed.isoformat(),
+        make,
+        name,
+        f"{model_year}款 {engine} {trim_name}",
+        fuel,
+        "AUTOMATIC" if automatic else "MANUAL",
+        size or "",
+        registered.isoformat(),
+        odometer,
+        region,
+        usage,
+        transfers,
+        grade,
+        accident,
+        color,
+        int(guide),
+        price,
+    )
 
 
 def write_sample(directory: Path, rows: int, seed: int, until: date) -> tuple[Path, Path]:

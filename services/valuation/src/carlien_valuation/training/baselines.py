@@ -12,8 +12,9 @@ from carlien_valuation.training.stack import is_relative, target_base
 
 
 def lightgbm(frame: pd.DataFrame, cars: Cars, log_price: np.ndarray, test: Cars, *, seed: int) -> np.ndarray:
-    """Unconstrained LightGBM, Huber on log price (or log price / price when new), out-of-fold target encodings and text effect, leaves tuned and stopped
-    early on a held-out tenth of the cars; quantile LightGBM for P10 and P90, conformalised per price tercile on the same tenth. (n_test, 3) log prices.
+    """Unconstrained LightGBM: Huber on log price (or log price / price when new), out-of-fold target encodings and text effect,
+    leaves tuned and stopped early on a held-out tenth of the cars; quantile LightGBM for P10 and P90, conformalised per price
+    tercile on the same tenth. (n_test, 3) log prices.
     """
     fold = folds(fingerprints(frame), 10, seed)
     encoder, encoded = fit_encoder(cars, log_price, fold, seed)
@@ -30,7 +31,8 @@ def lightgbm(frame: pd.DataFrame, cars: Cars, log_price: np.ndarray, test: Cars,
         tested[:, index] = boosting.predict(booster, matrix)
     low, high = (fit_map(held[:, index], target[hold], LEVELS[index]) for index in (0, 2))
     quantiles = calibrated(tested, (low, QuantileMap((0.0,), (0.0,)), high))
-    return quantiles + target_base(encoder, test, relative=relative)[:, None]
+    result: np.ndarray = quantiles + target_base(encoder, test, relative=relative)[:, None]
+    return result
 
 
 def depreciation(cars: Cars, log_price: np.ndarray, test: Cars) -> np.ndarray:

@@ -22,7 +22,8 @@ class QuantileMap:
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         """Calibrated values, same shape."""
-        return values + np.interp(values, self.knots, self.offsets)
+        result: np.ndarray = values + np.interp(values, self.knots, self.offsets)
+        return result
 
 
 def fit_map(raw: np.ndarray, truth: np.ndarray, level: float) -> QuantileMap:

@@ -55,7 +55,7 @@ def measure(cars: Cars, log_price: np.ndarray, seed: int) -> ColdStart | None:
             encoder.categorical_columns(encoded.boosting.shape[1]),
         )  # fmt: skip
         booster = boosting.fit_boosting(
-            task, np.arange(len(train)), np.arange(0), shape=boosting.Shape(31, 20), quantile=None, seed=seed, trees=150
+            task, np.arange(len(train)), np.arange(0), shape=boosting.Shape(31, 20, rate=0.1), quantile=None, seed=seed, trees=150
         )
         predicted = boosting.predict(booster, encoder.encode(outside).boosting) + target_base(encoder, outside, relative=relative)
         rest[held] = log_price[held] - predicted

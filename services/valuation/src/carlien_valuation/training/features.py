@@ -35,13 +35,16 @@ class Encoded:
     """(n, b): guarded columns first, then raw numbers, encodings and small categories for LightGBM."""
     support: np.ndarray
     """(n, levels): training cars behind each nested level."""
+    log_new_price: np.ndarray
+    """(n,): log price when new, filled where missing; zero where the data has none."""
 
     def __len__(self) -> int:
         return len(self.guarded)
 
     def take(self, rows: np.ndarray) -> "Encoded":
         """The cars of some row numbers."""
-        return Encoded(self.guarded[rows], self.free[rows], self.codes[rows], self.boosting[rows], self.support[rows])
+        parts = (self.guarded, self.free, self.codes, self.boosting, self.support, self.log_new_price)
+        return Encoded(*(part[rows] for part in parts))
 
 
 @dataclass(slots=True)
@@ -72,7 +75,8 @@ class Encoder:
 
     def typical_odometer(self, age_years: np.ndarray) -> np.ndarray:
         """Median kilometres of a car of that age in the training data, shape (n,)."""
-        return np.interp(age_years, self.typical_ages, self.typical_km)
+        result: np.ndarray = np.interp(age_years, self.typical_ages, self.typical_km)
+        return result
 
     def keys(self, cars: Cars) -> list[list[str]]:
         """Nested keys, keys[level][row]."""
@@ -142,11 +146,25 @@ class Encoder:
         dense = np.column_stack([means, np.log1p(counts), text])
         if len(self.free_scale):
             dense = (dense - self.free_centre) / self.free_scale
-        free = np.column_stack([*placed, absent, dense]).astype(np.float32)
+        # The guarded columns' traces stand first in both matrices, where `with_guarded` replaces them.
+        free = np.column_stack([absent, *placed, dense]).astype(np.float32)
         boosting = np.column_stack([guarded, raw, means, np.log1p(counts[:, 1:]), text, *small, *large[1:2]])
         return Encoded(
-            guarded.astype(np.float32), free, np.column_stack([*small, *large]).astype(np.int32), boosting.astype(np.float32), counts.astype(np.float32),
-        )  # fmt: skip
+            guarded.astype(np.float32),
+            free,
+            np.column_stack([*small, *large]).astype(np.int32),
+            boosting.astype(np.float32),
+            counts.astype(np.float32),
+            raw[:, self.numbers.index("new_price")] if "new_price" in self.numbers else np.zeros(len(cars)),
+        )
+
+    def with_guarded(self, encoded: Encoded, cars: Cars) -> Encoded:
+        """The same cars at other ages, odometers, conditions: only `cars.numbers` of the guarded columns are read."""
+        guarded, absent = self._guarded(cars)
+        free, boosting = encoded.free.copy(), encoded.boosting.copy()
+        free[:, : absent.shape[1]] = absent
+        boosting[:, : guarded.shape[1]] = guarded
+        return Encoded(guarded.astype(np.float32), free, encoded.codes, boosting, encoded.support, encoded.log_new_price)
 
     def categorical_columns(self, width: int) -> list[int]:
         """Which columns of a boosting matrix of that width are category codes."""
@@ -163,7 +181,7 @@ class Encoder:
             columns.append(np.where(missing, typical, values))
             if self.fill[f"{name}?"]:
                 absent.append(missing.astype(np.float32))
-        return np.column_stack(columns), np.column_stack(absent) if absent else np.zeros((len(cars), 0))
+        return np.column_stack(columns), np.column_stack(absent) if absent else np.zeros((len(age), 0))
 
     def _number(self, cars: Cars, keys: list[list[str]], name: str) -> np.ndarray:
         return self.filled_new_price(cars, keys) if name == "new_price" else cars.numbers[name]
@@ -182,10 +200,19 @@ def fit_encoder(cars: Cars, log_price: np.ndarray, fold: np.ndarray, seed: int) 
     extra = [name for name in cars.text if name.startswith("attribute:")]
     categories = [name for name in (*CATEGORIES, *extra) if len(set(cars.text[name])) > 1]
     encoder = Encoder(
-        guarded=guarded, numbers=numbers, categories=categories, levels=_levels(cars, numbers, categories),
-        typical_ages=np.zeros(1), typical_km=np.zeros(1), fill={}, knots={}, vocabulary={},
-        target=TargetEncoder((), 0.0), text=None, new_price=None,
-    )  # fmt: skip
+        guarded=guarded,
+        numbers=numbers,
+        categories=categories,
+        levels=_levels(cars, numbers, categories),
+        typical_ages=np.zeros(1),
+        typical_km=np.zeros(1),
+        fill={},
+        knots={},
+        vocabulary={},
+        target=TargetEncoder((), 0.0),
+        text=None,
+        new_price=None,
+    )
     age = cars.numbers["age_years"]
     encoder.fill["age_years"] = _median(age, 0.0)
     encoder.typical_ages, encoder.typical_km = _typical(age, cars.numbers["odometer_km"])
@@ -225,14 +252,13 @@ def _defaults(cars: Cars, numbers: list[str], categories: list[str]) -> dict[str
     for name in categories:
         column = pd.Series(cars.text[name])
         if (column != "").mean() >= 0.95:
-            result[name] = {
-                **column.groupby(models).agg(lambda cells: cells.value_counts().index[0]).to_dict(),
-                "": str(column.value_counts().index[0]),
-            }
+            result[name] = {str(key): str(cells.value_counts().index[0]) for key, cells in column.groupby(models)}
+            result[name][""] = str(column.value_counts().index[0])
     for name in numbers:
         if name not in {"new_price", "market_years", "model_year", "transfer_count"} and _share(cars.numbers[name]) >= 0.95:
             values = pd.Series(cars.numbers[name])
-            result[name] = {**values.groupby(models).median().dropna().to_dict(), "": float(values.median())}
+            result[name] = {str(key): float(value) for key, value in values.groupby(models).median().dropna().items()}
+            result[name][""] = float(values.median())
     return result
 
 
@@ -241,9 +267,13 @@ def _levels(cars: Cars, numbers: list[str], categories: list[str]) -> list[list[
     describing = [name for name in ("engine_l", "power_kw") if name in numbers]
     attributes = [name for name in (*numbers, *categories) if name.startswith("attribute:")]
     wanted = [
-        ["make"], ["model"], [*describing[:1], *_in(categories, "fuel_type")], [*describing[1:], *_in(categories, "transmission", "body_type", "drive")],
-        ["trim"], attributes,
-    ]  # fmt: skip
+        ["make"],
+        ["model"],
+        [*describing[:1], *_in(categories, "fuel_type")],
+        [*describing[1:], *_in(categories, "transmission", "body_type", "drive")],
+        ["trim"],
+        attributes,
+    ]
     levels: list[list[str]] = [wanted.pop(0)]  # even a single make: whether a car's make is known must be answerable
     for level in wanted:
         useful = [name for name in level if len(set(_as_text(cars, name))) > 1]
@@ -296,7 +326,8 @@ def _trend(age: np.ndarray, odometer: np.ndarray, target: np.ndarray) -> np.ndar
         [np.ones(len(age)), age, np.maximum(age - 4, 0), np.maximum(age - 10, 0), odometer, np.sqrt(np.maximum(odometer, 0))]
     )
     solution: np.ndarray = np.linalg.lstsq(design, target, rcond=None)[0]
-    return design @ solution
+    result: np.ndarray = design @ solution
+    return result
 
 
 def _vocabulary(values: list[str]) -> dict[str, int]:
@@ -310,6 +341,7 @@ def _placed(values: np.ndarray, knots: np.ndarray) -> np.ndarray:
     """Piecewise-linear encoding between training quantiles (Gorishniy et al. 2022), with a last column for missing; (n, k)."""
     missing = np.isnan(values)
     if len(knots) < 2:
-        return missing[:, None].astype(np.float32)
+        result: np.ndarray = missing[:, None].astype(np.float32)
+        return result
     filled = np.where(missing, knots[len(knots) // 2], values)[:, None]
     return np.column_stack([np.clip((filled - knots[:-1]) / (knots[1:] - knots[:-1]), 0, 1), missing]).astype(np.float32)

@@ -84,7 +84,8 @@ def assign(groups: np.ndarray, share: float, seed: int) -> np.ndarray:
     before = np.cumsum(sizes[order]) - sizes[order]
     chosen = np.zeros(len(sizes), bool)
     chosen[order[before < share * len(groups)]] = True
-    return chosen[groups]
+    result: np.ndarray = chosen[groups]
+    return result
 
 
 def folds(groups: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -100,4 +101,5 @@ def folds(groups: np.ndarray, count: int, seed: int) -> np.ndarray:
         load[lightest] += sizes[group]
     single = order[sizes[order] == 1]
     fold_of[single] = (np.arange(len(single)) + int(np.argmin(load))) % count
-    return fold_of[groups]
+    result: np.ndarray = fold_of[groups]
+    return result

@@ -75,8 +75,12 @@ class Stack:
 
     def log_quantiles(self, cars: Cars) -> np.ndarray:
         """Calibrated log-price quantiles (n, 3): P10, P50, P90."""
-        quantiles = calibrated(self.raw(self.encoder.encode(cars)), self.maps)
-        return quantiles + target_base(self.encoder, cars, relative=self.relative)[:, None]
+        return self.log_quantiles_of(self.encoder.encode(cars))
+
+    def log_quantiles_of(self, encoded: Encoded) -> np.ndarray:
+        """The same for cars encoded already."""
+        quantiles = calibrated(self.raw(encoded), self.maps)
+        return quantiles + encoded.log_new_price[:, None] if self.relative else quantiles
 
 
 def target_base(encoder: Encoder, cars: Cars, *, relative: bool) -> np.ndarray:
@@ -132,7 +136,11 @@ def fit_stack(
     task = boosting.Task(
         encoded.boosting, target, len(encoder.guarded) if monotone else 0, encoder.categorical_columns(encoded.boosting.shape[1])
     )
-    shape = boosting.tune(task, np.flatnonzero(fold != 0), np.flatnonzero(fold == 0), seed) if effort.tuned else boosting.Shape(31, 10)
+    shape = (
+        boosting.tune(task, np.flatnonzero(fold != 0), np.flatnonzero(fold == 0), seed)
+        if effort.tuned
+        else boosting.Shape(31, 10, rate=0.1)
+    )
     knots = net.guarded_knots(encoded.guarded)
     inputs = net.NetInputs(net.place_guarded(encoded.guarded, knots), encoded.free, encoded.codes)
     sizes = [int(column.max()) + 1 for column in encoded.codes.T]

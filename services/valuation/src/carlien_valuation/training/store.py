@@ -28,7 +28,7 @@ from carlien_valuation.training.stack import Stack
 from carlien_valuation.training.target import TargetEncoder
 from carlien_valuation.training.text import TextEncoder
 
-FORMAT = 1
+FORMAT = 2
 CARD = "model.json"
 
 
@@ -58,7 +58,7 @@ def save_model(directory: Path, stack: Stack, cold_start: ColdStart | None, card
     for name, booster in zip(("low", "high"), stack.spreads, strict=True):
         booster.save_model(directory / f"spread-{name}.txt")
     (directory / "encoder.json").write_text(json.dumps(_encoder_document(stack.encoder), ensure_ascii=False), encoding="utf-8")
-    np.savez(directory / "arrays.npz", **_arrays(stack))
+    np.savez(directory / "arrays.npz", allow_pickle=False, **_arrays(stack))
     hashes = {
         str(path.relative_to(directory)): _sha256(path)
         for path in sorted(directory.rglob("*"))
@@ -70,12 +70,16 @@ def save_model(directory: Path, stack: Stack, cold_start: ColdStart | None, card
         "model_version": f"{card['data']['cutoff']}-{digest[:12]}",
         **card,
         "parameters": {
-            "centre": stack.centre, "scale": stack.scale, "weights": list(stack.weights), "relative": stack.relative, "folds": len(stack.boosters),
+            "centre": stack.centre,
+            "scale": stack.scale,
+            "weights": list(stack.weights),
+            "relative": stack.relative,
+            "folds": len(stack.boosters),
             "maps": [{"knots": one.knots, "offsets": one.offsets} for one in stack.maps],
         },
         "cold_start": cold_start.document() if cold_start else None,
         "sha256": hashes,
-    }  # fmt: skip
+    }
     (directory / CARD).write_text(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
@@ -159,19 +163,29 @@ def _from_table(document: dict[str, Any]) -> TargetEncoder:
 
 def _encoder_document(encoder: Encoder) -> dict[str, Any]:
     return {
-        "guarded": encoder.guarded, "numbers": encoder.numbers, "categories": encoder.categories, "levels": encoder.levels, "fill": encoder.fill,
-        "vocabulary": encoder.vocabulary, "target": _table(encoder.target), "new_price": _table(encoder.new_price) if encoder.new_price else None,
-        "defaults": encoder.defaults, "text_intercept": encoder.text.intercept if encoder.text else None,
-    }  # fmt: skip
+        "guarded": encoder.guarded,
+        "numbers": encoder.numbers,
+        "categories": encoder.categories,
+        "levels": encoder.levels,
+        "fill": encoder.fill,
+        "vocabulary": encoder.vocabulary,
+        "target": _table(encoder.target),
+        "new_price": _table(encoder.new_price) if encoder.new_price else None,
+        "defaults": encoder.defaults,
+        "text_intercept": encoder.text.intercept if encoder.text else None,
+    }
 
 
 def _arrays(stack: Stack) -> dict[str, np.ndarray]:
     encoder = stack.encoder
     arrays = {
-        "typical_ages": encoder.typical_ages, "typical_km": encoder.typical_km, "free_centre": encoder.free_centre, "free_scale": encoder.free_scale,
+        "typical_ages": encoder.typical_ages,
+        "typical_km": encoder.typical_km,
+        "free_centre": encoder.free_centre,
+        "free_scale": encoder.free_scale,
         **{f"guarded{index}": knots for index, knots in enumerate(stack.knots)},
         **{f"knots{index}": encoder.knots[name] for index, name in enumerate(encoder.numbers)},
-    }  # fmt: skip
+    }
     if encoder.text:
         arrays |= {"text_weights": encoder.text.weights, "text_basis": encoder.text.basis}
     return arrays
@@ -182,9 +196,19 @@ def _encoder(document: dict[str, Any], arrays: dict[str, np.ndarray]) -> Encoder
     if document["text_intercept"] is not None:
         text = TextEncoder(arrays["text_weights"], float(document["text_intercept"]), arrays["text_basis"])
     return Encoder(
-        guarded=document["guarded"], numbers=document["numbers"], categories=document["categories"], levels=document["levels"],
-        typical_ages=arrays["typical_ages"], typical_km=arrays["typical_km"], fill=document["fill"],
-        knots={name: arrays[f"knots{index}"] for index, name in enumerate(document["numbers"])}, vocabulary=document["vocabulary"],
-        target=_from_table(document["target"]), text=text, new_price=_from_table(document["new_price"]) if document["new_price"] else None,
-        defaults=document["defaults"], free_centre=arrays["free_centre"], free_scale=arrays["free_scale"],
-    )  # fmt: skip
+        guarded=document["guarded"],
+        numbers=document["numbers"],
+        categories=document["categories"],
+        levels=document["levels"],
+        typical_ages=arrays["typical_ages"],
+        typical_km=arrays["typical_km"],
+        fill=document["fill"],
+        knots={name: arrays[f"knots{index}"] for index, name in enumerate(document["numbers"])},
+        vocabulary=document["vocabulary"],
+        target=_from_table(document["target"]),
+        text=text,
+        new_price=_from_table(document["new_price"]) if document["new_price"] else None,
+        defaults=document["defaults"],
+        free_centre=arrays["free_centre"],
+        free_scale=arrays["free_scale"],
+    )

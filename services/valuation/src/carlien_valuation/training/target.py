@@ -35,7 +35,9 @@ class TargetEncoder:
 def fit_target(keys: list[list[str]], target: np.ndarray, fold: np.ndarray) -> tuple[TargetEncoder, np.ndarray, np.ndarray]:
     """Fit on all rows, and the out-of-fold means and counts of these same rows, each (n, levels)."""
     levels = len(keys)
-    codes, parents, names = [], [], []
+    codes: list[np.ndarray] = []
+    parents: list[np.ndarray] = []
+    names: list[np.ndarray] = []
     for level in range(levels):
         distinct, code = np.unique(np.array(keys[level], object), return_inverse=True)
         first = np.unique(code, return_index=True)[1]

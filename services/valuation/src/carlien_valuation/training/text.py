@@ -3,7 +3,7 @@
 Character n-grams within words work for "2.0 TDI quattro" as for "舒适型" without a tokenizer of any language.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.sparse import csr_matrix
@@ -14,7 +14,7 @@ from sklearn.utils.extmath import randomized_svd
 BUCKETS = 2**15
 DIRECTIONS = 16
 CACHE = 50_000
-"""Distinct texts whose vectors are kept while serving."""
+"""Distinct texts whose encodings are kept."""
 
 _hash = HashingVectorizer(n_features=BUCKETS, analyzer="char_wb", ngram_range=(1, 4), alternate_sign=True, norm="l2", dtype=np.float32)
 
@@ -31,13 +31,20 @@ class TextEncoder:
     weights: np.ndarray
     intercept: float
     basis: np.ndarray
+    known: dict[str, np.ndarray] = field(default_factory=dict, compare=False)
+    """Encodings of texts seen lately, at most CACHE."""
 
     def encode(self, texts: list[str]) -> np.ndarray:
-        """Effect and latent directions, shape (n, 1 + DIRECTIONS)."""
-        if not texts:
-            return np.zeros((0, 1 + self.basis.shape[1]), np.float32)
-        matrix = vectors(texts)
-        return np.column_stack([matrix @ self.weights + self.intercept, matrix @ self.basis]).astype(np.float32)
+        """Effect and latent directions, shape (n, 1 + directions); each distinct text is hashed once."""
+        fresh = [text for text in dict.fromkeys(texts) if text not in self.known]
+        if fresh:
+            if len(self.known) + len(fresh) > CACHE:
+                self.known.clear()
+                fresh = list(dict.fromkeys(texts))
+            matrix = vectors(fresh)
+            rows = np.column_stack([matrix @ self.weights + self.intercept, matrix @ self.basis]).astype(np.float32)
+            self.known.update(zip(fresh, rows, strict=True))
+        return np.stack([self.known[text] for text in texts]) if texts else np.zeros((0, 1 + self.basis.shape[1]), np.float32)
 
 
 def fit_text(texts: list[str], target: np.ndarray, fold: np.ndarray, seed: int) -> tuple[TextEncoder, np.ndarray]:

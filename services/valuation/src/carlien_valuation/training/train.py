@@ -51,17 +51,27 @@ def train(
         "seed": seed,
         "currency": listings.currency,
         "data": {
-            "description": mapping.description, "price_kind": mapping.price_kind, "synthetic": synthetic, "cutoff": listings.as_of.isoformat(),
-            "rows_read": table.rows_read, "filtered_rows": table.filtered, "duplicates_removed": duplicates, "rejected_rows": table.rejections.total,
-            "rejected_by_reason": dict(table.rejections.counts.most_common()), "rows": len(frame), "makes": int(frame["make"].nunique()),
-            "models": int((frame["make"] + "\0" + frame["model"]).nunique()), "warnings": list(listings.warnings),
-            "price_p01": float(np.quantile(price, 0.01)), "price_p99": float(np.quantile(price, 0.99)),
+            "description": mapping.description,
+            "price_kind": mapping.price_kind,
+            "synthetic": synthetic,
+            "cutoff": listings.as_of.isoformat(),
+            "rows_read": table.rows_read,
+            "filtered_rows": table.filtered,
+            "duplicates_removed": duplicates,
+            "rejected_rows": table.rejections.total,
+            "rejected_by_reason": dict(table.rejections.counts.most_common()),
+            "rows": len(frame),
+            "makes": int(frame["make"].nunique()),
+            "models": int((frame["make"] + "\0" + frame["model"]).nunique()),
+            "warnings": list(listings.warnings),
+            "price_p01": float(np.quantile(price, 0.01)),
+            "price_p99": float(np.quantile(price, 0.99)),
             "age_p99": float(np.nanquantile(age, 0.99)) if not np.isnan(age).all() else None,
             "odometer_p99": float(np.nanquantile(frame["odometer_km"], 0.99)) if frame["odometer_km"].notna().any() else None,
         },
         "out_of_fold": {**scores(price, quantiles), "by_make": scores_by(frame["make"].to_numpy(str), price, quantiles)},
         "depreciation_baseline": scores(price, by_line),
-    }  # fmt: skip
+    }
     save_model(directory, fitted.stack, cold_start, card)
     document = read_card(directory)
     write_card(directory, document, price, quantiles, age)

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 
@@ -42,7 +42,7 @@ class MadeUp:
     cold_start: Spread | None = None
     max_age_years: float = 15.0
     max_odometer_km: float = 300_000.0
-    sample: Support = Support(80, unknown_make=False, unknown_model=False)
+    sample: Support = field(default_factory=lambda: Support(80, unknown_make=False, unknown_model=False))
 
     def values(self, points: Sequence[Point]) -> np.ndarray:
         rows = []
@@ -53,7 +53,8 @@ class MadeUp:
             log -= 0.2 if point.usage and self.usage and point.car.usage is not Usage.PRIVATE else 0
             log += 0.02 if point.region and self.region and point.car.region_code == "110000" else 0
             rows.append([log - 0.12, log, log + 0.11])
-        return np.exp(np.array(rows))
+        result: np.ndarray = np.exp(np.array(rows))
+        return result
 
     def support(self, cars: Sequence[Car]) -> list[Support]:
         return [self.sample for _ in cars]
@@ -82,10 +83,19 @@ def codes(appraisal: object) -> set[str]:
 
 
 cars = st.builds(
-    Car, vin=st.just("V"), make=st.just("m"), model=st.just("n"), trim=st.text(max_size=5), first_registration=st.dates(date(2008, 1, 1), date(2026, 6, 30)),
-    odometer_km=st.none() | st.integers(0, 900_000), region_code=st.sampled_from(["", "110000"]), usage=st.sampled_from(Usage),
-    transfer_count=st.none() | st.integers(0, 9), grade=st.none() | st.integers(1, 5), options=st.sampled_from([(), ("roof",)]),
-)  # fmt: skip
+    Car,
+    vin=st.just("V"),
+    make=st.just("m"),
+    model=st.just("n"),
+    trim=st.text(max_size=5),
+    first_registration=st.dates(date(2008, 1, 1), date(2026, 6, 30)),
+    odometer_km=st.none() | st.integers(0, 900_000),
+    region_code=st.sampled_from(["", "110000"]),
+    usage=st.sampled_from(Usage),
+    transfer_count=st.none() | st.integers(0, 9),
+    grade=st.none() | st.integers(1, 5),
+    options=st.sampled_from([(), ("roof",)]),
+)
 
 
 @settings(max_examples=300, deadline=None)

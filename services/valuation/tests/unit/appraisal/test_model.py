@@ -1,5 +1,6 @@
 """The trained model itself: its guarantees on thousands of random cars, its files, its honesty."""
 
+import itertools
 import json
 import shutil
 from datetime import date, timedelta
@@ -29,11 +30,17 @@ def random_points(appraiser: StackAppraiser, count: int, seed: int) -> list[Poin
     for _ in range(count):
         make, model = models[random.integers(len(models))]
         car = Car(
-            "", make, model, f"{random.integers(2012, 2026)}款 {random.choice(['1.6L', '2.0T', '纯电', ''])} 自动舒适版", usage=random.choice(list(Usage)),
-            transfer_count=int(random.integers(0, 5)), color=random.choice(["白", "黑", "紫"]), region_code=random.choice(["110000", "999999", ""]),
+            "",
+            make,
+            model,
+            f"{random.integers(2012, 2026)}款 {random.choice(['1.6L', '2.0T', '纯电', ''])} 自动舒适版",
+            usage=random.choice(list(Usage)),
+            transfer_count=int(random.integers(0, 5)),
+            color=random.choice(["白", "黑", "紫"]),
+            region_code=random.choice(["110000", "999999", ""]),
             new_price=Decimal(int(random.integers(40_000, 900_000))) if random.random() < 0.7 else None,
             grade=int(random.integers(1, 6)) if random.random() < 0.7 else None,
-        )  # fmt: skip
+        )
         day = appraiser.data_cutoff - timedelta(days=int(random.integers(0, 700)))
         points.append(Point(car, day, float(random.uniform(0, 18)), float(random.integers(0, 400_000)) if random.random() < 0.9 else None))
     return points
@@ -64,13 +71,20 @@ def test_a_worse_grade_is_never_worth_more_and_an_accident_car_least(appraiser: 
     assert appraiser.condition
 
     def graded(grade: int) -> np.ndarray:
-        return appraiser.values([
-            Point(Car("", p.car.make, p.car.model, p.car.trim, usage=p.car.usage, new_price=p.car.new_price, grade=grade), p.market_date, p.age_years, p.odometer_km)
-            for p in points
-        ])  # fmt: skip
+        return appraiser.values(
+            [
+                Point(
+                    Car("", p.car.make, p.car.model, p.car.trim, usage=p.car.usage, new_price=p.car.new_price, grade=grade),
+                    p.market_date,
+                    p.age_years,
+                    p.odometer_km,
+                )
+                for p in points
+            ]
+        )
 
     values = [graded(grade) for grade in (1, 2, 3, 4, 5)]
-    for better, worse in zip(values, values[1:], strict=False):
+    for better, worse in itertools.pairwise(values):
         assert (worse <= better * (1 + 1e-5)).all()
 
 
@@ -112,7 +126,7 @@ def test_support_tells_unknown_makes_from_unknown_models(appraiser: StackApprais
         (lambda path: (path / "boosting-0.txt").write_text("tree"), "MODEL_CORRUPT"),
         (lambda path: (path / "encoder.json").unlink(), "MODEL_CORRUPT"),
         (lambda path: (path / "model.json").write_text("{"), "MODEL_CORRUPT"),
-        (lambda path: (path / "model.json").write_text('{"format": 0}'), "MODEL_FORMAT"),
+        (lambda path: (path / "model.json").write_text('{"format": 1}'), "MODEL_FORMAT"),
         (lambda path: (path / "model.json").unlink(), "MODEL_NOT_FOUND"),
     ],
 )
@@ -125,7 +139,9 @@ def test_a_damaged_or_older_directory_is_refused(model_directory: Path, tmp_path
     assert raised.value.reason == reason
 
 
-def test_predict_answers_every_row(model_directory: Path, sample: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_predict_answers_every_row(
+    model_directory: Path, sample: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     header, first, *_ = sample[0].read_text(encoding="utf-8").splitlines()
     cells = dict(zip(header.split(","), first.split(","), strict=True))
 
@@ -133,14 +149,23 @@ def test_predict_answers_every_row(model_directory: Path, sample: tuple[Path, Pa
         return ",".join({**cells, **change}.values())
 
     file = tmp_path / "new.csv"
-    file.write_text("\n".join([header, row(), row(price=""), row(make="Trabant"), row(model="新车"), row(odometer_km="ten"), row(registered="2031-01-01")]), encoding="utf-8")
+    file.write_text(
+        "\n".join(
+            [header, row(), row(price=""), row(make="Trabant"), row(model="新车"), row(odometer_km="ten"), row(registered="2031-01-01")]
+        ),
+        encoding="utf-8",
+    )
     out = tmp_path / "out.csv"
     assert main(["predict", "--model", str(model_directory), "--listings", str(file), "--mapping", str(sample[1]), "--out", str(out)]) == 0
     lines = [line.split(",") for line in out.read_text().splitlines()]
     assert [(line[0], line[4], line[5]) for line in lines[1:]] == [
-        ("new.csv:2", "false", ""), ("new.csv:3", "false", ""), ("new.csv:4", "true", "UNKNOWN_MAKE"), ("new.csv:5", "false", "UNKNOWN_MODEL"),
-        ("new.csv:6", "true", "NUMBER_FORMAT"), ("new.csv:7", "true", "FUTURE_REGISTRATION"),
-    ]  # fmt: skip
+        ("new.csv:2", "false", ""),
+        ("new.csv:3", "false", ""),
+        ("new.csv:4", "true", "UNKNOWN_MAKE"),
+        ("new.csv:5", "false", "UNKNOWN_MODEL"),
+        ("new.csv:6", "true", "NUMBER_FORMAT"),
+        ("new.csv:7", "true", "FUTURE_REGISTRATION"),
+    ]
     low, middle, high = map(float, lines[1][1:4])
     assert low < middle < high
     cold_low, _, cold_high = map(float, lines[4][1:4])

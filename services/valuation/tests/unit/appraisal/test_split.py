@@ -10,13 +10,19 @@ cars = st.lists(st.tuples(st.sampled_from("ab"), st.integers(2014, 2016), st.int
 
 def frame(rows: list[tuple[str, int, int]], days: list[int] | None = None) -> pd.DataFrame:
     data = pd.DataFrame(rows, columns=["model", "year", "odometer_km"])
-    return data.assign(source=[f"f:{index}" for index in range(len(rows))], make="m", trim="", as_of=days or 18_000, odometer_km=data["odometer_km"].astype(float))
+    return data.assign(
+        source=[f"f:{index}" for index in range(len(rows))],
+        make="m",
+        trim="",
+        as_of=days or 18_000,
+        odometer_km=data["odometer_km"].astype(float),
+    )
 
 
 def relisted(data: pd.DataFrame, one: int, other: int) -> bool:
-    same = (data.loc[one, ["model", "year"]] == data.loc[other, ["model", "year"]]).all()
-    low, high = sorted((data.loc[one, "odometer_km"] + 1, data.loc[other, "odometer_km"] + 1))
-    return bool(same and high <= low * (1 + MILEAGE_BAND) * (1 - 1e-12))
+    same = all(data[name].iloc[one] == data[name].iloc[other] for name in ("model", "year"))
+    low, high = sorted(float(data["odometer_km"].iloc[row]) + 1 for row in (one, other))
+    return same and high <= low * (1 + MILEAGE_BAND) * (1 - 1e-12)
 
 
 @settings(max_examples=60, deadline=None)
@@ -41,7 +47,10 @@ def test_a_split_by_time_tests_the_latest_and_trains_on_no_earlier_listing_of_a_
 
 
 def test_dates_that_hardly_spread_are_split_by_group() -> None:
-    assert split(frame([("a", 2015, 1000 * index) for index in range(50)], [18_000 + index % 20 for index in range(50)]), "auto", 1).kind == "group"
+    assert (
+        split(frame([("a", 2015, 1000 * index) for index in range(50)], [18_000 + index % 20 for index in range(50)]), "auto", 1).kind
+        == "group"
+    )
 
 
 def test_duplicates_are_equal_in_all_but_their_place() -> None:

@@ -13,7 +13,9 @@ def field(**spec: object):  # type: ignore[no-untyped-def]
 
 
 def date_field(**spec: object):  # type: ignore[no-untyped-def]
-    return parse_mapping({"fields": {"make": "m", "price": "p", "first_registration": {"column": "d", **spec}}}).fields["first_registration"]
+    return parse_mapping({"fields": {"make": "m", "price": "p", "first_registration": {"column": "d", **spec}}}).fields[
+        "first_registration"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +50,12 @@ def test_numbers_that_are_none(cell: str, decimal: str) -> None:
 
 @given(st.integers(0, 10**9))
 def test_any_grouping_reads_the_same(value: int) -> None:
-    for text, decimal in ((f"{value:,}", "."), (f"{value:,}".replace(",", "."), ","), (f"{value:,}".replace(",", " "), "."), (str(value), ".")):
+    for text, decimal in (
+        (f"{value:,}", "."),
+        (f"{value:,}".replace(",", "."), ","),
+        (f"{value:,}".replace(",", " "), "."),
+        (str(value), "."),
+    ):
         assert number(text, field(), decimal) == value
 
 

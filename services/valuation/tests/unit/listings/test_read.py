@@ -1,5 +1,6 @@
 import gzip
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,21 +10,29 @@ from carlien_valuation.listings.checks import Listings, check
 from carlien_valuation.listings.mapping import load_mapping, parse_mapping
 from carlien_valuation.listings.read import Table, expand, read_listings
 
-FIELDS = {
-    "make": "make", "model": "model", "model_year": "year", "price": "price", "odometer_km": "km",
-    "currency": {"constant": "EUR"}, "as_of": {"constant": "2020-06-30"},
-}  # fmt: skip
+FIELDS: dict[str, Any] = {
+    "make": "make",
+    "model": "model",
+    "model_year": "year",
+    "price": "price",
+    "odometer_km": "km",
+    "currency": {"constant": "EUR"},
+    "as_of": {"constant": "2020-06-30"},
+}
 HEADER = "make,model,year,price,km"
 
 
-def table(tmp_path: Path, rows: list[str], fields: dict[str, object] | None = None, header: str = HEADER, **mapping: object) -> Table:
+def table(tmp_path: Path, rows: list[str], fields: dict[str, Any] | None = None, header: str = HEADER, **mapping: object) -> Table:
     path = tmp_path / "a.csv"
     path.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
     return read_listings([path], parse_mapping({"fields": fields or FIELDS, **mapping}))
 
 
 def good(count: int, **change: str) -> list[str]:
-    cells = [{"make": "vw", "model": f"m{index % 7}", "year": "2015", "price": str(9000 + 37 * index), "km": str(60_000 + 900 * index), **change} for index in range(count)]
+    cells = [
+        {"make": "vw", "model": f"m{index % 7}", "year": "2015", "price": str(9000 + 37 * index), "km": str(60_000 + 900 * index), **change}
+        for index in range(count)
+    ]
     return [",".join(cell.values()) for cell in cells]
 
 
@@ -100,10 +109,18 @@ def test_a_missing_column_is_named_with_those_there_are(tmp_path: Path) -> None:
 def test_positional_columns_delimiter_encoding_and_skipped_lines(tmp_path: Path) -> None:
     path = tmp_path / "b.csv"
     path.write_bytes("exported\n大众;朗逸;2015;5,5;6,2\n".encode("gb18030"))
-    mapping = parse_mapping({
-        "files": {"encoding": "gb18030", "delimiter": ";", "header": False, "skip_rows": 1, "decimal": ","},
-        "fields": {"make": 0, "model": {"column": 1}, "model_year": 2, "price": {"column": 3, "unit": "万"}, "odometer_km": {"column": 4, "unit": "万公里"}},
-    })  # fmt: skip
+    mapping = parse_mapping(
+        {
+            "files": {"encoding": "gb18030", "delimiter": ";", "header": False, "skip_rows": 1, "decimal": ","},
+            "fields": {
+                "make": 0,
+                "model": {"column": 1},
+                "model_year": 2,
+                "price": {"column": 3, "unit": "万"},
+                "odometer_km": {"column": 4, "unit": "万公里"},
+            },
+        }
+    )
     frame = read_listings([path], mapping).frame
     assert frame[["make", "model", "price", "odometer_km"]].to_numpy().tolist() == [["大众", "朗逸", 55_000.0, 62_000.0]]
 
@@ -112,17 +129,24 @@ def test_make_from_the_file_name_globs_filters_and_gzip(tmp_path: Path) -> None:
     for make in ("audi", "bmw"):
         with gzip.open(tmp_path / f"{make}.csv.gz", "wt", encoding="utf-8") as file:
             file.write("model,price,kind\nA,9000,sale\nB,8000,wanted\n")
-    mapping = parse_mapping({
-        "fields": {"make": {"file_name": r"^(\w+)\."}, "model": "model", "price": "price"}, "drop": {"kind": ["wanted"]},
-    })  # fmt: skip
+    mapping = parse_mapping(
+        {
+            "fields": {"make": {"file_name": r"^(\w+)\."}, "model": "model", "price": "price"},
+            "drop": {"kind": ["wanted"]},
+        }
+    )
     read = read_listings(expand([str(tmp_path / "*.gz")]), mapping)
     assert read.frame["make"].tolist() == ["audi", "bmw"]
     assert (read.rows_read, read.filtered) == (4, 2)
 
 
 def test_a_date_can_stand_for_the_market_date(tmp_path: Path) -> None:
-    fields = {"make": "make", "price": "price", "as_of": {"constant": "2017-10-01"},
-              "first_registration": {"column": "reg", "format": "%Y年%m月", "values": {"未上牌": "@as_of"}}}  # fmt: skip
+    fields: dict[str, Any] = {
+        "make": "make",
+        "price": "price",
+        "as_of": {"constant": "2017-10-01"},
+        "first_registration": {"column": "reg", "format": "%Y年%m月", "values": {"未上牌": "@as_of"}},
+    }
     read = table(tmp_path, ["x,5000,2012年10月", "x,5000,未上牌"], fields, "make,price,reg")
     assert check(read).frame["age_years"].round(1).tolist() == [5.0, 0.0]
 

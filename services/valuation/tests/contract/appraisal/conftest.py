@@ -1,0 +1,73 @@
+"""The real service on a real database and broker, with mTLS and the small model."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from carlien.valuation.v1 import model_service_pb2_grpc, valuation_service_pb2_grpc
+from carlien_common.domain.clock import fixed
+from carlien_common.grpc.credentials import CertificateFiles, channel_credentials
+from carlien_common.postgres import migrate
+from carlien_common.testing.hostile import assert_serving
+from carlien_common.testing.pki import Pki
+from carlien_valuation.bootstrap import serve
+from carlien_valuation.config import ValuationSettings
+
+NOW = datetime(2026, 7, 1, 9, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Service:
+    address: str
+    topic: str
+    dsn: str
+    valuation: valuation_service_pb2_grpc.ValuationServiceStub
+    models: model_service_pb2_grpc.ModelServiceStub
+
+
+@pytest.fixture(scope="module")
+async def service(
+    postgres_dsn: str,
+    kafka_bootstrap: str,
+    make_topic: Callable[..., str],
+    make_settings: Callable[..., ValuationSettings],
+    model_directory: Path,
+    pki: Pki,
+) -> AsyncIterator[Service]:
+    """A running service, called as an originator of its own org."""
+    await migrate(postgres_dsn, "carlien_valuation")
+    topic = make_topic("appraisal")
+    settings = make_settings(
+        ValuationSettings, postgres_dsn=postgres_dsn, kafka_bootstrap=kafka_bootstrap, model_dir=model_directory, appraisal_topic=topic
+    )
+    port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    task = asyncio.create_task(serve(settings, fixed(NOW), port.set_result))
+    either: list[asyncio.Future[Any]] = [task, port]
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        await task
+    address = f"127.0.0.1:{await port}"
+    mine = pki.certificate("org1", "originator")
+    credentials = channel_credentials(CertificateFiles(mine.certificate, mine.key, mine.authorities))
+    async with grpc.aio.secure_channel(address, credentials) as channel:
+        for _ in range(600):  # the health service follows the application's readiness
+            try:
+                await assert_serving(address, pki)
+                break
+            except AssertionError:
+                await asyncio.sleep(0.1)
+        yield Service(
+            address,
+            topic,
+            postgres_dsn,
+            valuation_service_pb2_grpc.ValuationServiceStub(channel),
+            model_service_pb2_grpc.ModelServiceStub(channel),
+        )
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

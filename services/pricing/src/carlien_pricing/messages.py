@@ -103,6 +103,15 @@ def quote_message(record: QuoteRecord) -> quote_pb2.Quote:
         certificate_number=inputs.lien.certificate_number,
         quote_date=date_to_proto(request.quote_date),
         counteroffers=[_counteroffer_message(offer, record.currency) for offer in record.counteroffers],
+        rate_step_downs=[
+            quote_pb2.RateStepDown(
+                condition=down.condition,
+                after_months=down.after_months,
+                nominal_rate=float(down.nominal_rate),
+                description=down.description,
+            )
+            for down in record.step_downs
+        ],
         borrower_reason_codes=inputs.borrower.reason_codes,
     )
     if record.accepted_at is not None:

@@ -185,6 +185,8 @@ class TestDependencies:
         assert unknown.matrix_cell.usage_grade == 5
         assert unknown.nominal_rate > known.nominal_rate
         assert "TELEMATICS_UNKNOWN" in {reason.code for reason in unknown.reasons}
+        (down,) = unknown.rate_step_downs
+        assert down.nominal_rate < unknown.nominal_rate
 
 
 class TestAccept:

@@ -17,6 +17,7 @@ from carlien_pricing.domain.matrix import UsageFacts
 from carlien_pricing.domain.policy import CarAge, Energy, LenderType, LoanPurpose, ProductType
 from carlien_pricing.domain.quote import BorrowerFacts, CarFacts, Fee, LienFacts, QuoteInputs, ReasonCode
 from carlien_pricing.domain.schedule import RepaymentMethod
+from carlien_pricing.domain.step_downs import step_downs
 
 BUNDLE = load_bundle()
 
@@ -256,3 +257,22 @@ class TestCounteroffers:
             assert offer.amount <= wanted.amount
             assert offer.term_months <= wanted.term_months
             assert not any(other.dominates(offer) for other in offers)
+
+
+class TestStepDowns:
+    def test_a_device_that_reports_lowers_the_rate_from_then_on(self) -> None:
+        asked = inputs(usage=UsageFacts(known=True))
+        quote = price(asked, BUNDLE)
+        (down,) = step_downs(asked, quote, BUNDLE)
+        reporting = price(inputs(), BUNDLE)
+        assert (down.condition, down.after_months) == ("DEVICE_REPORTS", 3)
+        assert down.nominal_rate == reporting.nominal_rate < quote.nominal_rate
+        assert reporting.raroc >= reporting.hurdle
+
+    def test_nothing_to_promise(self) -> None:
+        for asked in (
+            inputs(),
+            inputs(usage=UsageFacts(known=True), request=request(term_months=3)),
+            inputs(usage=UsageFacts(known=True), lien=LienFacts("C", 9, ("R-1",), Decimal(1))),
+        ):
+            assert step_downs(asked, price(asked, BUNDLE), BUNDLE) == ()

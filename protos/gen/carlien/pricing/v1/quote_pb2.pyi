@@ -701,6 +701,40 @@ class Counteroffer(_message.Message):
 Global___Counteroffer: _TypeAlias = Counteroffer  # noqa: Y015
 
 @_typing.final
+class RateStepDown(_message.Message):
+    """A lower rate the offer promises from a later month on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONDITION_FIELD_NUMBER: _builtins.int
+    AFTER_MONTHS_FIELD_NUMBER: _builtins.int
+    NOMINAL_RATE_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    condition: _builtins.str
+    """Stable code of what must hold, for example DEVICE_REPORTS."""
+    after_months: _builtins.int
+    """For so many months in a row."""
+    nominal_rate: _builtins.float
+    """Nominal annual rate from then on, as a fraction."""
+    description: _builtins.str
+    """The promise, for a person."""
+    def __init__(
+        self,
+        *,
+        condition: _builtins.str = ...,
+        after_months: _builtins.int = ...,
+        nominal_rate: _builtins.float = ...,
+        description: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_months", b"after_months", "condition", b"condition", "description", b"description", "nominal_rate", b"nominal_rate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RateStepDown: _TypeAlias = RateStepDown  # noqa: Y015
+
+@_typing.final
 class Versions(_message.Message):
     """The versions an answer rests on."""
 
@@ -781,6 +815,7 @@ class Quote(_message.Message):
     QUOTE_DATE_FIELD_NUMBER: _builtins.int
     COUNTEROFFERS_FIELD_NUMBER: _builtins.int
     BORROWER_REASON_CODES_FIELD_NUMBER: _builtins.int
+    RATE_STEP_DOWNS_FIELD_NUMBER: _builtins.int
     quote_id: _builtins.str
     """Identifier."""
     decision: Global___Decision.ValueType
@@ -889,6 +924,10 @@ class Quote(_message.Message):
     def borrower_reason_codes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Adverse-action reasons of the borrower model, most important first."""
 
+    @_builtins.property
+    def rate_step_downs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateStepDown]:
+        """What would lower the rate later, promised with the offer."""
+
     def __init__(
         self,
         *,
@@ -929,10 +968,11 @@ class Quote(_message.Message):
         quote_date: _date_pb2.Date | None = ...,
         counteroffers: _abc.Iterable[Global___Counteroffer] | None = ...,
         borrower_reason_codes: _abc.Iterable[_builtins.str] | None = ...,
+        rate_step_downs: _abc.Iterable[Global___RateStepDown] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "amount", b"amount", "default_interest", b"default_interest", "expected_loss", b"expected_loss", "expires_at", b"expires_at", "loss", b"loss", "matrix_cell", b"matrix_cell", "quote_date", b"quote_date", "quoted_at", b"quoted_at", "rate_cap", b"rate_cap", "versions", b"versions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "amount", b"amount", "annual_rate_irr", b"annual_rate_irr", "annual_rate_irr_without_fees", b"annual_rate_irr_without_fees", "annual_rate_simple", b"annual_rate_simple", "annual_rate_simple_without_fees", b"annual_rate_simple_without_fees", "appraisal_id", b"appraisal_id", "borrower_reason_codes", b"borrower_reason_codes", "certificate_number", b"certificate_number", "counteroffers", b"counteroffers", "decision", b"decision", "default_interest", b"default_interest", "expected_loss", b"expected_loss", "expires_at", b"expires_at", "hurdle", b"hurdle", "input_hash", b"input_hash", "loss", b"loss", "ltv_p10", b"ltv_p10", "ltv_p50", b"ltv_p50", "matrix_cell", b"matrix_cell", "matrix_steps", b"matrix_steps", "nominal_rate", b"nominal_rate", "probability_of_default", b"probability_of_default", "probability_of_default_origin", b"probability_of_default_origin", "quote_date", b"quote_date", "quote_id", b"quote_id", "quoted_at", b"quoted_at", "raroc", b"raroc", "rate_cap", b"rate_cap", "rate_caps", b"rate_caps", "reasons", b"reasons", "schedule", b"schedule", "status", b"status", "term_months", b"term_months", "valued_as", b"valued_as", "versions", b"versions", "vin", b"vin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "amount", b"amount", "annual_rate_irr", b"annual_rate_irr", "annual_rate_irr_without_fees", b"annual_rate_irr_without_fees", "annual_rate_simple", b"annual_rate_simple", "annual_rate_simple_without_fees", b"annual_rate_simple_without_fees", "appraisal_id", b"appraisal_id", "borrower_reason_codes", b"borrower_reason_codes", "certificate_number", b"certificate_number", "counteroffers", b"counteroffers", "decision", b"decision", "default_interest", b"default_interest", "expected_loss", b"expected_loss", "expires_at", b"expires_at", "hurdle", b"hurdle", "input_hash", b"input_hash", "loss", b"loss", "ltv_p10", b"ltv_p10", "ltv_p50", b"ltv_p50", "matrix_cell", b"matrix_cell", "matrix_steps", b"matrix_steps", "nominal_rate", b"nominal_rate", "probability_of_default", b"probability_of_default", "probability_of_default_origin", b"probability_of_default_origin", "quote_date", b"quote_date", "quote_id", b"quote_id", "quoted_at", b"quoted_at", "raroc", b"raroc", "rate_cap", b"rate_cap", "rate_caps", b"rate_caps", "rate_step_downs", b"rate_step_downs", "reasons", b"reasons", "schedule", b"schedule", "status", b"status", "term_months", b"term_months", "valued_as", b"valued_as", "versions", b"versions", "vin", b"vin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

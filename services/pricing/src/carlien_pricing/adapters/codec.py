@@ -15,6 +15,7 @@ from carlien_pricing.adapters.policies import parse_bundle
 from carlien_pricing.domain.counteroffers import Counteroffer
 from carlien_pricing.domain.products import PolicyBundle
 from carlien_pricing.domain.quote import PricedQuote, QuoteInputs
+from carlien_pricing.domain.step_downs import StepDown
 
 T = TypeVar("T")
 
@@ -61,6 +62,7 @@ class StoredResult:
 
     priced: PricedQuote
     counteroffers: tuple[Counteroffer, ...]
+    step_downs: tuple[StepDown, ...] = ()
 
 
 class JsonCodec:
@@ -69,8 +71,8 @@ class JsonCodec:
     def read_inputs(self, text: str) -> QuoteInputs:
         return from_json(QuoteInputs, text)
 
-    def write_result(self, priced: PricedQuote, offers: tuple[Counteroffer, ...]) -> str:
-        return to_json(StoredResult(priced, offers))
+    def write_result(self, priced: PricedQuote, offers: tuple[Counteroffer, ...], step_downs: tuple[StepDown, ...]) -> str:
+        return to_json(StoredResult(priced, offers, step_downs))
 
     def has_counteroffers(self, result: str) -> bool:
         return bool(from_json(StoredResult, result).counteroffers)

@@ -58,7 +58,7 @@ class PostgresTransaction:
             record.software_version,
             record.input_hash,
             to_json(record.inputs),
-            to_json(StoredResult(record.priced, record.counteroffers)),
+            to_json(StoredResult(record.priced, record.counteroffers, record.step_downs)),
         )
         await self._tell_quote(record, "quote.made", answer)
         QUOTES.labels(record.inputs.request.product, "offer" if record.priced.offered else "decline").inc()
@@ -316,6 +316,7 @@ def _quote(row: asyncpg.Record) -> QuoteRecord:
         inputs=from_json(QuoteInputs, row["inputs"]),
         priced=result.priced,
         counteroffers=result.counteroffers,
+        step_downs=result.step_downs,
         input_hash=row["input_hash"],
         engine_version=row["engine_version"],
         software_version=row["software_version"],

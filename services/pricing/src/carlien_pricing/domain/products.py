@@ -94,6 +94,8 @@ class EconomicsRow(Rule):
     quote_validity_hours: int
     appraisal_validity_days: int
     min_nominal_rate: Decimal
+    step_down_after_months: int = 3
+    """So long must what lowers the rate have held."""
 
     def funding_rate(self, term_months: int) -> float:
         """Funding cost for the term, liquidity included, linear between the curve's points."""

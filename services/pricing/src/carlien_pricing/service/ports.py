@@ -19,6 +19,7 @@ from carlien_pricing.domain.quote import (
     QuoteInputs,
     ValueFacts,
 )
+from carlien_pricing.domain.step_downs import StepDown
 from carlien_pricing.domain.watch import Cause, Change, IndexLevels, Mark, Stage, Watch
 
 
@@ -75,6 +76,7 @@ class QuoteRecord:
     inputs: QuoteInputs
     priced: PricedQuote
     counteroffers: tuple[Counteroffer, ...]
+    step_downs: tuple[StepDown, ...]
     input_hash: str
     engine_version: str
     software_version: str

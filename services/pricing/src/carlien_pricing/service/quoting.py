@@ -14,6 +14,7 @@ from carlien_pricing.domain.legality import rate_caps
 from carlien_pricing.domain.products import EconomicsRow, PolicyBundle
 from carlien_pricing.domain.quote import BorrowerFacts, CarFacts, ForecastPoint, PricedQuote, QuoteInputs, ValueFacts
 from carlien_pricing.domain.schedule import MAX_TERM_MONTHS
+from carlien_pricing.domain.step_downs import StepDown, step_downs
 from carlien_pricing.metrics import PRICE_SECONDS
 from carlien_pricing.service.ports import (
     BorrowerInput,
@@ -73,8 +74,8 @@ class Quoting:
             return answered
         # Outside any transaction: a slow dependency must not hold a connection.
         inputs = await self._gather(command, org)
-        priced, offers = await asyncio.to_thread(self._price, inputs, command.with_counteroffers)
-        record = self._record(command, inputs, priced, offers)
+        answer_parts = await asyncio.to_thread(self._price, inputs, command.with_counteroffers)
+        record = self._record(command, inputs, *answer_parts)
         answer = self._encode(record)
         async with self._ask.store.transaction() as tx:
             answered = await tx.first_answer(org, "Quote", command.key, command.payload)
@@ -84,11 +85,12 @@ class Quoting:
             await tx.remember(org, "Quote", command.key, answer)
         return answer
 
-    def _price(self, inputs: QuoteInputs, with_counteroffers: bool) -> tuple[PricedQuote, tuple[Counteroffer, ...]]:
+    def _price(self, inputs: QuoteInputs, with_counteroffers: bool) -> tuple[PricedQuote, tuple[Counteroffer, ...], tuple[StepDown, ...]]:
         with PRICE_SECONDS.time():
             priced = price(inputs, self._policies)
         wanted = with_counteroffers or not priced.offered
-        return priced, counteroffers(inputs, priced, self._policies) if wanted else ()
+        offers = counteroffers(inputs, priced, self._policies) if wanted else ()
+        return priced, offers, step_downs(inputs, priced, self._policies)
 
     async def _gather(self, command: QuoteCommand, org: str) -> QuoteInputs:
         loan, collateral, now = command.loan, command.collateral, self._clock()
@@ -144,7 +146,14 @@ class Quoting:
         except TimeoutError:
             raise not_found("APPRAISAL_NOT_FOUND", "no recorded appraisal with this identifier is known here") from None
 
-    def _record(self, command: QuoteCommand, inputs: QuoteInputs, priced: PricedQuote, offers: tuple[Counteroffer, ...]) -> QuoteRecord:
+    def _record(
+        self,
+        command: QuoteCommand,
+        inputs: QuoteInputs,
+        priced: PricedQuote,
+        offers: tuple[Counteroffer, ...],
+        downs: tuple[StepDown, ...],
+    ) -> QuoteRecord:
         now = self._clock()
         return QuoteRecord(
             quote_id=new_id(),
@@ -152,6 +161,7 @@ class Quoting:
             inputs=inputs,
             priced=priced,
             counteroffers=offers,
+            step_downs=downs,
             input_hash=self._hash(inputs, self._policies.version, ENGINE_VERSION),
             engine_version=ENGINE_VERSION,
             software_version=self._software,

@@ -9,6 +9,7 @@ from carlien_pricing.domain.counteroffers import Counteroffer, counteroffers
 from carlien_pricing.domain.engine import ENGINE_VERSION, price
 from carlien_pricing.domain.products import PolicyBundle
 from carlien_pricing.domain.quote import PricedQuote, QuoteInputs
+from carlien_pricing.domain.step_downs import StepDown, step_downs
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Codec(Protocol):
 
     def read_inputs(self, text: str) -> QuoteInputs: ...
 
-    def write_result(self, priced: PricedQuote, offers: tuple[Counteroffer, ...]) -> str: ...
+    def write_result(self, priced: PricedQuote, offers: tuple[Counteroffer, ...], step_downs: tuple[StepDown, ...]) -> str: ...
 
     def has_counteroffers(self, result: str) -> bool: ...
 
@@ -77,7 +78,8 @@ def replay(stored: StoredQuote, codec: Codec) -> Replay:
     )
     priced = engine(inputs, policies)
     wanted = not priced.offered or codec.has_counteroffers(stored.result)
-    computed = codec.write_result(priced, counteroffers(inputs, priced, policies) if wanted else ())
+    offers = counteroffers(inputs, priced, policies) if wanted else ()
+    computed = codec.write_result(priced, offers, step_downs(inputs, priced, policies))
     return Replay(stored.quote_id, same_inputs, computed == stored.result, computed, stored.engine_version, stored.policies_version)
 
 

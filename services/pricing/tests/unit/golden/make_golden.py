@@ -22,6 +22,7 @@ from carlien_pricing.domain.matrix import UsageFacts
 from carlien_pricing.domain.policy import CarAge, Energy, LenderType, LoanPurpose, ProductType
 from carlien_pricing.domain.quote import BorrowerFacts, CarFacts, Fee, LienFacts, QuoteInputs
 from carlien_pricing.domain.schedule import RepaymentMethod
+from carlien_pricing.domain.step_downs import step_downs
 
 FEES = (Fee("GPS", Decimal("1200.00"), True), Fee("SERVICE", Decimal("30.00"), False))
 CASES: list[QuoteInputs] = [
@@ -51,7 +52,7 @@ def main() -> None:
         quotes.append(
             {
                 "inputs": to_json(case),
-                "result": JsonCodec().write_result(priced, offers),
+                "result": JsonCodec().write_result(priced, offers, step_downs(case, priced, policies)),
                 "input_hash": input_hash(case, policies.version, ENGINE_VERSION),
             }
         )

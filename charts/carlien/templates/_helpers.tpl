@@ -96,7 +96,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 - {name: CARLIEN_FABRIC_KEY_FILE, value: /etc/carlien/fabric/client.key}
 - {name: CARLIEN_FABRIC_REGISTRAR_CERT_FILE, value: /etc/carlien/fabric/registrar.crt}
 - {name: CARLIEN_FABRIC_REGISTRAR_KEY_FILE, value: /etc/carlien/fabric/registrar.key}
-- {name: CARLIEN_DEBTOR_KEYS_FILE, value: /etc/carlien/fabric/debtor-keys.yaml}
+- {name: CARLIEN_CONSORTIUM_KEY_FILE, value: /etc/carlien/fabric/consortium.key}
 {{- end }}
 {{- if eq $facts.name "valuation" }}
 - {name: CARLIEN_MODEL_DIR, value: {{ .component.modelDir | quote }}}

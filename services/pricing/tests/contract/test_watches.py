@@ -140,6 +140,21 @@ async def test_what_happened_before_the_watch_is_known(service: Service) -> None
     await eventually(held)
 
 
+async def test_a_lien_event_from_before_what_is_held_changes_nothing(service: Service) -> None:
+    vin = own_vin()
+    watch = await watched(service, vin)
+    theirs = {"lien_class": lien_pb2.LIEN_CLASS_POSSESSORY, "secured_party_msp_id": "Org2MSP"}
+    await service.publish_lien(lien(vin, "R-5", status=lien_pb2.LIEN_STATUS_DISCHARGED, **theirs), "lien.discharged", 51)
+    await service.publish_lien(lien(vin, "R-5", **theirs), "lien.registered", 50)
+    await service.publish_lien(lien(vin, "R-6"), "lien.registered", 52)
+
+    async def registered() -> Any:
+        found = await state(service, watch.loan_id)
+        return found if found.registration_number == "R-6" else None
+
+    assert (await eventually(registered)).stage == watch_pb2.WATCH_STAGE_NORMAL
+
+
 async def test_a_possessory_lien_of_another_ranks_ahead(service: Service) -> None:
     vin = own_vin()
     watch = await watched(service, vin)

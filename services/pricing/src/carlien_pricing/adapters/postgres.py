@@ -103,14 +103,15 @@ class PostgresTransaction:
             [(held.appraisal_id, held.vin, held.mark.valued_at, not held.facts.abstained, to_json(held)) for held in appraisals],
         )
 
-    async def put_lien(self, lien: HeldLien) -> None:
-        await self._connection.execute(
+    async def put_lien(self, lien: HeldLien) -> bool:
+        kept = await self._connection.fetchval(
             """INSERT INTO liens (registration_number, vin, own, ahead, active, block_number, tx_index)
                VALUES ($1, $2, $3, $4, $5, $6, $7)
                ON CONFLICT (registration_number) DO UPDATE
                SET active = excluded.active, ahead = excluded.ahead, own = excluded.own,
                    block_number = excluded.block_number, tx_index = excluded.tx_index
-               WHERE (liens.block_number, liens.tx_index) < (excluded.block_number, excluded.tx_index)""",
+               WHERE (liens.block_number, liens.tx_index) <= (excluded.block_number, excluded.tx_index)
+               RETURNING true""",
             lien.registration_number,
             lien.vin,
             lien.own,
@@ -119,6 +120,7 @@ class PostgresTransaction:
             lien.block_number,
             lien.tx_index,
         )
+        return bool(kept)
 
     async def liens(self, vin: str) -> Sequence[HeldLien]:
         rows = await self._connection.fetch("SELECT * FROM liens WHERE vin = $1 ORDER BY block_number, tx_index", vin)

@@ -183,8 +183,8 @@ class Transaction(Protocol):
         """Those that are held already stay as they are."""
         ...
 
-    async def put_lien(self, lien: HeldLien) -> None:
-        """Keeps the later of this and what is held, by ledger order."""
+    async def put_lien(self, lien: HeldLien) -> bool:
+        """Keeps it unless what is held is later in ledger order; whether it did."""
         ...
 
     async def liens(self, vin: str) -> Sequence[HeldLien]: ...

@@ -183,7 +183,8 @@ class Watching:
         now = self._clock()
         ladder = self._policies.ladder_on(now.date())
         for lien in sorted(liens, key=lambda held: (held.block_number, held.tx_index)):
-            await tx.put_lien(lien)
+            if not await tx.put_lien(lien):
+                continue
             for watch in await tx.watches_of([lien.vin]):
                 number = lien.registration_number
                 if lien.active:

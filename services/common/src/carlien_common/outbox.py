@@ -111,6 +111,7 @@ class OutboxRelay:
         self._poll_s = poll_s
         self._retention = retention
         self._wake = asyncio.Event()
+        self._leads = False
         self._delete_at = 0.0
 
     async def run(self) -> None:
@@ -122,7 +123,7 @@ class OutboxRelay:
                 connection = await connect(self._settings, "carlien-outbox")
                 await self._lead(connection)
             except asyncio.CancelledError:
-                if connection is not None and metrics.OUTBOX_LEADER._value.get():  # noqa: SLF001 - the gauge is our own
+                if connection is not None and self._leads:
                     await self._flush(connection)
                 raise
             except (*NOT_YET, asyncpg.InterfaceError) as error:
@@ -132,6 +133,7 @@ class OutboxRelay:
                     raise
                 log.warning("outbox_interrupted", error=type(error).__name__, delay_s=delay)
             finally:
+                self._leads = False
                 metrics.OUTBOX_LEADER.set(0)
                 if connection is not None:
                     connection.terminate()
@@ -142,6 +144,7 @@ class OutboxRelay:
         # Asked again and again: a statement that waits for the lock would keep vacuum from cleaning up behind it.
         while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", LOCK):  # noqa: ASYNC110 - no event to wait for
             await asyncio.sleep(STANDBY_POLL_S)
+        self._leads = True
         metrics.OUTBOX_LEADER.set(1)
         log.info("outbox_relay_leads")
         await connection.add_listener(CHANNEL, lambda *_: self._wake.set())

@@ -114,6 +114,16 @@ async def test_a_key_used_for_another_request_is_refused() -> None:
     assert (caught.value.kind, caught.value.reason) == (ErrorKind.DUPLICATE, "IDEMPOTENCY_KEY_REUSED")
 
 
+async def test_a_key_is_refused_for_another_request_also_while_the_first_is_under_way() -> None:
+    writer, ledger, _ = _writer("VALID")
+    first = asyncio.create_task(writer.write(_request()))
+    await asyncio.sleep(0)
+    with pytest.raises(DomainError, match="another request"):
+        await writer.write(_request(fingerprint=b"other"))
+    assert (await first).valid
+    assert len(ledger.endorsements) == 1
+
+
 async def test_a_failed_write_may_be_tried_anew_under_its_key() -> None:
     writer, _ledger, _ = _writer(*["MVCC_READ_CONFLICT"] * MAX_ATTEMPTS, "VALID")
     with pytest.raises(DomainError):

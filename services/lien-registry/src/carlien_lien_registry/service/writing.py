@@ -10,7 +10,7 @@ import datetime as dt
 import hashlib
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from carlien_common.domain.errors import DomainError, conflict, duplicate, exhausted, unavailable
@@ -42,6 +42,12 @@ _ABANDONED_AFTER: Final = dt.timedelta(seconds=30)
 WriteName = tuple[str, str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class _Running:
+    task: asyncio.Task[Outcome]
+    fingerprint: bytes
+
+
 class LedgerWriter:
     """Runs writes, each in a task of its own: a caller that goes away doesn't stop its write half-way."""
 
@@ -51,7 +57,7 @@ class LedgerWriter:
         self._store = store
         self._outcomes = outcomes
         self._changes = changes
-        self._running: dict[WriteName, asyncio.Task[Outcome]] = {}
+        self._running: dict[WriteName, _Running] = {}
         # An earlier life of this process may have left something; so may a task that the database let down.
         self._unsettled = True
 
@@ -67,13 +73,15 @@ class LedgerWriter:
         MAX_ATTEMPTS; UNAVAILABLE OUTCOME_PENDING where it takes too long (a repeat with the key gives the answer later).
         """
         name = (request.org, request.rpc, request.key)
-        task = self._running.get(name)
-        if task is None:
+        running = self._running.get(name)
+        if running is None:
             if len(self._running) >= MAX_RUNNING:
                 raise exhausted("WRITES_BUSY", f"{MAX_RUNNING} writes are under way already.")
-            task = self._start(name, self._write(request))
+            task = self._start(name, request.fingerprint, self._write(request))
         else:
-            await self._check_same(request)
+            # Its row may not be stored yet, so the store can't tell.
+            _require_same(running.fingerprint, request)
+            task = running.task
         began = time.perf_counter()
         result = "unexpected"
         try:
@@ -107,19 +115,19 @@ class LedgerWriter:
                 for write in found:
                     name = (write.org, write.rpc, write.key)
                     if name not in self._running:
-                        self._start(name, self._settle(write))
+                        self._start(name, write.fingerprint, self._settle(write))
             await asyncio.sleep(_RECOVERY_SECONDS)
 
     async def close(self) -> None:
         """Leave running writes to the next start: their envelopes are stored."""
-        tasks = list(self._running.values())
+        tasks = [running.task for running in self._running.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _start(self, name: WriteName, work: Coroutine[Any, Any, Outcome]) -> asyncio.Task[Outcome]:
+    def _start(self, name: WriteName, fingerprint: bytes, work: Coroutine[Any, Any, Outcome]) -> asyncio.Task[Outcome]:
         task = asyncio.create_task(work)
-        self._running[name] = task
+        self._running[name] = _Running(task, fingerprint)
         task.add_done_callback(lambda done: self._ended(name, done))
         return task
 
@@ -129,18 +137,13 @@ class LedgerWriter:
         if not task.cancelled() and not isinstance(task.exception(), DomainError | None):
             self._unsettled = True
 
-    async def _check_same(self, request: WriteRequest) -> None:
-        write = await self._store.find(request.org, request.rpc, request.key)
-        if write is not None:
-            _require_same(write, request)
-
     async def _write(self, request: WriteRequest) -> Outcome:
         write = await self._store.find(request.org, request.rpc, request.key)
         if write is not None:
-            _require_same(write, request)
+            _require_same(write.fingerprint, request)
         if write is None or write.state is WriteState.FAILED:
             write = await self._store.begin(request, await self._endorse(request.call))
-            _require_same(write, request)
+            _require_same(write.fingerprint, request)
         return await self._settle(write)
 
     async def _settle(self, write: Write) -> Outcome:
@@ -231,6 +234,6 @@ def fingerprint(payload: bytes) -> bytes:
     return hashlib.sha256(payload).digest()
 
 
-def _require_same(write: Write, request: WriteRequest) -> None:
-    if write.fingerprint != request.fingerprint:
+def _require_same(known: bytes, request: WriteRequest) -> None:
+    if known != request.fingerprint:
         raise duplicate("IDEMPOTENCY_KEY_REUSED", "The idempotency key was used for another request.")

@@ -18,6 +18,8 @@ from carlien_valuation.series.panel import Floats, Panel
 
 WINDOW = 12
 CHANNELS = 4
+MAX_WINDOWS = 40_000
+"""More windows of one panel repeat each other; a seeded sample keeps a fit to seconds."""
 
 
 def windows(panel: Panel, column: int) -> Floats:
@@ -133,6 +135,8 @@ class GlobalLstm:
         pairs = training_pairs(known, longest, seed=0)
         if not enough(pairs):
             return FellBack(market)
+        if len(pairs.y) > MAX_WINDOWS:
+            pairs = pairs.take(np.sort(np.random.default_rng(0).choice(len(pairs.y), MAX_WINDOWS, replace=False)))
         mean, scale = np.nanmean(pairs.x, axis=0), np.nanstd(pairs.x, axis=0) + 1e-9
 
         def static(x: Floats, k: Floats) -> Floats:

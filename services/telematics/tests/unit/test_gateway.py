@@ -17,7 +17,7 @@ OTHER = "LJ12EKR10D4000002"
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - what is awaited is another object's state
             await asyncio.sleep(0.005)
 
@@ -286,7 +286,7 @@ async def test_a_device_that_does_not_read_its_answers_is_closed() -> None:
                 await device.send(message(Command.HEARTBEAT) * 1000)
 
         with pytest.raises((ConnectionError, BrokenPipeError)):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(90):
                 await flood()
         await device.close()
         assert bench.presence.reasons()[-1] is OnlineReason.ANSWERS_NOT_READ

@@ -45,7 +45,7 @@ class Terminal:
         return await self.answer()
 
     async def answer(self) -> Message:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not self._answers:
                 self._answers += self._stream.feed(await self.reader.read(65536))
         return self._answers.pop(0)

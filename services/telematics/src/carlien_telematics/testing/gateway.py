@@ -153,7 +153,7 @@ class Device:
 
     async def answer(self) -> Frame:
         """The next answer; ConnectionError where the gateway has closed."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not self._answers:
                 data = await self.reader.read(65536)
                 if not data:
@@ -168,7 +168,7 @@ class Device:
 
     async def closed(self) -> bool:
         """Waits until the gateway has ended the connection."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             with contextlib.suppress(ConnectionError):
                 await self.reader.read()
         await self.close()

@@ -176,7 +176,7 @@ async def service(seconds: float = 20.0, concurrency: int = 8) -> list[dict[str,
                     pb.QuoteRequest(
                         vehicle=car,
                         borrower=quote_pb2.Borrower(probability_of_default=0.02),
-                        amount=Money(currency_code="CNY", units=25_000),
+                        amount=Money(currency_code="CNY", units=12_000),
                         term_months=36,
                         repayment_method=quote_pb2.REPAYMENT_METHOD_EQUAL_PAYMENT,
                         lender_type=quote_pb2.LENDER_TYPE_LICENSED,

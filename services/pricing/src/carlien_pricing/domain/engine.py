@@ -251,6 +251,13 @@ def price(inputs: QuoteInputs, policies: PolicyBundle) -> PricedQuote:
     return assemble(setting, solution, reasons)
 
 
+def rate_alone(inputs: QuoteInputs, policies: PolicyBundle) -> Decimal | None:
+    """The nominal rate that `price` would find, at half the cost; None where no rate earns the hurdle."""
+    setting = prepare(inputs, policies)
+    solved = solve_rate(setting, setting.risk()).rate
+    return None if solved is None else nominal_rate(setting, solved, setting.cell)
+
+
 def nominal_rate(setting: Setting, solved: float, cell: Cell) -> Decimal:
     """Solved rate plus the cell's add-on, at least the policy's minimum, up to the next basis point."""
     rate = Decimal(repr(solved)) + Decimal(cell.price_add_on_bp) / 10_000

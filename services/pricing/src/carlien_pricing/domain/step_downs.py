@@ -6,7 +6,7 @@ The loan earns the hurdle at the lower rate by itself, so it earns more with dea
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from carlien_pricing.domain.engine import price
+from carlien_pricing.domain.engine import rate_alone
 from carlien_pricing.domain.matrix import UsageFacts
 from carlien_pricing.domain.products import PolicyBundle
 from carlien_pricing.domain.quote import PricedQuote, QuoteInputs
@@ -28,8 +28,9 @@ def step_downs(inputs: QuoteInputs, quote: PricedQuote, policies: PolicyBundle) 
     reporting = replace(inputs, usage=UsageFacts(known=True, has_device=True))
     if not quote.offered or quote.cell.grades.usage == 1 or months >= inputs.request.term_months:
         return ()
-    proven = price(reporting, policies)
-    if not proven.offered or proven.nominal_rate >= quote.nominal_rate:
+    # What is offered at a worse grade is offered at a better one: the matrix is monotone, and no rule looks at the grade.
+    proven = rate_alone(reporting, policies)
+    if proven is None or proven >= quote.nominal_rate:
         return ()
-    text = f"A device that reports daily without an alarm for {months} months: {proven.nominal_rate:.2%} from then on."
-    return (StepDown("DEVICE_REPORTS", months, proven.nominal_rate, text),)
+    text = f"A device that reports daily without an alarm for {months} months: {proven:.2%} from then on."
+    return (StepDown("DEVICE_REPORTS", months, proven, text),)

@@ -1,7 +1,6 @@
 """What a call costs before anything is done for it."""
 
 from benchmarks import interceptor
-from benchmarks import interceptor
 from benchmarks.measure import Figure, Session, empty_rpc
 
 

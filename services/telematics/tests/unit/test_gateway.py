@@ -99,6 +99,16 @@ async def test_2025_names_the_failure() -> None:
         await device.close()
 
 
+async def test_who_guesses_credentials_is_cut_off() -> None:
+    async with Bench(Limits(refused_logins=3)) as bench:
+        bench.access.allow()
+        device = await bench.device()
+        for guess in range(3):
+            assert await device.ask(login(iccid=f"8986000000000000010{guess}")) == Response.ERROR
+        assert await device.closed()
+        assert bench.metrics.counts == {"CREDENTIAL": 3}
+
+
 async def test_answers_of_a_platform_are_counted_and_not_answered() -> None:
     async with Bench() as bench:
         device = await logged_in(bench)

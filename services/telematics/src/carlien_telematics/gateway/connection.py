@@ -46,6 +46,7 @@ class DeviceConnection(asyncio.Protocol, Generic[M]):
     __slots__ = (
         "_held",
         "_in_flight",
+        "_logins_refused",
         "_partial_since",
         "_pauses",
         "_refused_messages",
@@ -75,6 +76,7 @@ class DeviceConnection(asyncio.Protocol, Generic[M]):
         self._partial_since = 0.0
         self._write_blocked_since = 0.0
         self._refused_messages = 0
+        self._logins_refused = 0
         self._tokens = gateway.limits.frames_per_second
 
     @abstractmethod
@@ -220,10 +222,18 @@ class DeviceConnection(asyncio.Protocol, Generic[M]):
 
     # -- what protocols share
 
+    def _login_refused(self) -> None:
+        """Called after the refusal was answered."""
+        self._logins_refused += 1
+        if self._logins_refused >= self.gateway.limits.refused_logins:
+            self.gateway.metrics.ended(OnlineReason.LOGIN_REFUSED)
+            self.close(OnlineReason.LOGIN_REFUSED)
+
     def _logged_in(self, vin: str, device_id: str) -> None:
         if self.device_id is not None and self.device_id != device_id:
             self._logged_out(OnlineReason.LOGOUT)
         self.vin, self.device_id = vin, device_id
+        self._logins_refused = 0
         self._seen_noted = self.gateway.now
         self.gateway.logged_in(self, device_id)
 

@@ -114,6 +114,8 @@ class Gb32960Connection(DeviceConnection[bytes]):
             self._logged_in(vin, device.device_id)
             self.gateway.metrics.message(Command.LOGIN)
             self._answer(gb32960.acknowledge(raw, Response.SUCCESS))
+            return
+        self._login_refused()
 
     def _refuse(self, raw: bytes, reason: Refusal) -> None:
         self.gateway.refused(reason)

@@ -114,6 +114,7 @@ class Jt808Connection(DeviceConnection[Message]):
         if found is None or reason is not None:
             self.gateway.refused(reason or Refusal.NOT_REGISTERED)
             self._send(jt808.register_ack(message, self._next_serial(), _NO_SUCH_TERMINAL))
+            self._login_refused()
             return
         self._send(jt808.register_ack(message, self._next_serial(), _DONE, found[1].credential.derived("jt808")))
 
@@ -126,6 +127,7 @@ class Jt808Connection(DeviceConnection[Message]):
         found = await self._find(message)
         if found is None:
             self._refuse(message, Refusal.NOT_REGISTERED)
+            self._login_refused()
             return
         access, device = found
         if not (device.credential.derives("jt808", code) or device.credential.matches(code)):
@@ -135,6 +137,8 @@ class Jt808Connection(DeviceConnection[Message]):
         else:
             self._logged_in(access.vin, device.device_id)
             self._acknowledge(message, _DONE)
+            return
+        self._login_refused()
 
     def _refuse(self, message: Message, reason: Refusal) -> None:
         self.gateway.refused(reason)

@@ -18,6 +18,8 @@ class Limits:
     """Answers not read for so long end the connection."""
     refused_messages: int = 500
     """Malformed messages before a connection is closed."""
+    refused_logins: int = 5
+    """Refused logins before a connection is closed: who guesses credentials has to connect again for every few."""
     frames_in_flight_per_connection: int = 256
     frames_in_flight: int = 20_000
     """Over all connections; above it sockets are not read until half of them are durable."""

@@ -5,6 +5,8 @@ arguments and returning an exit code). Heavy libraries are imported inside `run`
 """
 
 import argparse
+import logging
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -33,6 +35,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; a DomainError becomes one line per finding on standard error."""
+    # TensorFlow tells of its own workings on standard error, where ours is to be read.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # nothing for networks this small
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     arguments = parser().parse_args(argv)
     try:
         return int(arguments.run(arguments))

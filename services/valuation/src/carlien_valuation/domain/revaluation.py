@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from carlien_common.domain.money import Money
-from carlien_valuation.domain.appraisal import money
 
 
 class Cause(StrEnum):
@@ -23,6 +22,9 @@ class Cause(StrEnum):
 DRIVER = (Cause.MILEAGE, Cause.USAGE, Cause.CONDITION, Cause.BATTERY)
 """What a driver answers for. Ordinary ageing with ordinary use was known when the loan was made; the market is nobody's doing
 (Civil Code of the PRC, art. 408, turns on this distinction)."""
+
+
+_CHAIN = (Cause.MARKET, Cause.AGE, Cause.MILEAGE, Cause.USAGE, Cause.CONDITION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +57,18 @@ def explain(previous: Money, factors: Mapping[Cause, float], battery: Money | No
     """Walk from the previous value by the factor of each cause (1 where it isn't given), then the battery's amount; what is left
     to the new value is the model's.
 
-    Each level is rounded to the cent before the difference is taken, so nothing is lost between them.
+    Each level is rounded to the minor unit before the difference is taken, in whole numbers of it, so nothing is lost between them.
     """
-    level, before = float(previous.amount), previous.quantized()
-    amounts: dict[Cause, Money] = {}
-    for cause in (Cause.MARKET, Cause.AGE, Cause.MILEAGE, Cause.USAGE, Cause.CONDITION):
+    previous, current = previous.quantized(), current.quantized()
+    unit = previous.minor_unit
+    level = float(previous.amount / unit)
+    before = start = int(previous.amount / unit)
+    steps: dict[Cause, int] = {}
+    for cause in _CHAIN:
         level *= factors.get(cause, 1.0)
-        after = money(level, previous.currency)
-        amounts[cause] = after - before
+        after = round(level)
+        steps[cause] = after - before
         before = after
-    amounts[Cause.BATTERY] = battery.quantized() if battery else before - before
-    amounts[Cause.MODEL] = current.quantized() - before - amounts[Cause.BATTERY]
-    return Changes(amounts, previous.quantized(), current.quantized())
+    steps[Cause.BATTERY] = int(battery.quantized().amount / unit) if battery else 0
+    steps[Cause.MODEL] = int(current.amount / unit) - start - sum(steps.values())
+    return Changes({cause: Money(step * unit, previous.currency) for cause, step in steps.items()}, previous, current)

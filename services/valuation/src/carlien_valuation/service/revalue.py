@@ -119,7 +119,7 @@ class Revaluing:
         """The states from then to now without the last one, which is appraised anyway; equal neighbours are asked once."""
         car, previous, appraiser = position.car, position.previous, self._appraising.appraiser
         then = _as_then(position)
-        used_now = dataclasses.replace(car, grade=previous.grade)
+        used_now = car if car.grade == previous.grade else dataclasses.replace(car, grade=previous.grade)
         market = min(position.day, appraiser.data_cutoff)
         age_then, age_now = _age(car, previous.day), _age(car, position.day)
         km_then = None if previous.odometer_km is None else float(previous.odometer_km)
@@ -152,12 +152,16 @@ class Revaluing:
             return Revaluation(position.position_id, appraisal, warnings=remarks)
         estimate, previous = appraisal.estimates[0], position.previous
         factors[Cause.MARKET] = self._market(position, appraisal)
-        condition_then, usage_then = self._appraising.policy_factors(_as_then(position), position.day)
-        condition_now, usage_now = self._appraising.policy_factors(position.car, position.day)
-        factors[Cause.USAGE] *= usage_now / usage_then
-        factors[Cause.CONDITION] *= condition_now / condition_then
+        then = _as_then(position)
+        if then is not position.car:
+            condition_then, usage_then = self._appraising.policy_factors(then, position.day)
+            condition_now, usage_now = self._appraising.policy_factors(position.car, position.day)
+            factors[Cause.USAGE] *= usage_now / usage_then
+            factors[Cause.CONDITION] *= condition_now / condition_then
         added, battery, code = self._battery_effect(position, estimate.p50)
-        values = [_no_less_than_a_cent(value + added) for value in (estimate.p10, estimate.p50, estimate.p90)]
+        values = [estimate.p10, estimate.p50, estimate.p90]
+        if added.amount:
+            values = [_no_less_than_a_cent(value + added) for value in values]
         changes = explain(previous.value, factors, battery, values[1])
         return Revaluation(position.position_id, appraisal, values[0], values[1], values[2], changes, (*remarks, *code))
 
@@ -197,8 +201,10 @@ def _factors(steps: Steps, values: Sequence[float]) -> dict[Cause, float]:
 
 def _as_then(position: Position) -> Car:
     """The car with what was true of it at its previous value, but for age and distance."""
-    previous = position.previous
-    return dataclasses.replace(position.car, usage=previous.usage, transfer_count=previous.transfer_count, grade=previous.grade)
+    previous, car = position.previous, position.car
+    if (previous.usage, previous.transfer_count, previous.grade) == (car.usage, car.transfer_count, car.grade):
+        return car
+    return dataclasses.replace(car, usage=previous.usage, transfer_count=previous.transfer_count, grade=previous.grade)
 
 
 def _age(car: Car, day: date) -> float:

@@ -2,7 +2,9 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
+from datetime import datetime
 from functools import partial
+from typing import Protocol
 
 import grpc
 
@@ -11,7 +13,6 @@ from carlien_common.domain.clock import Clock
 from carlien_common.domain.errors import DomainError, invalid
 from carlien_common.grpc.context import current_caller
 from carlien_valuation import metrics
-from carlien_valuation.adapters.postgres_appraisals import PostgresAppraisals
 from carlien_valuation.domain.appraisal import Appraisal
 from carlien_valuation.grpc_api.answers import appraisal_message, batch_answer, batch_error
 from carlien_valuation.grpc_api.requests import appraise_request, batch_requests
@@ -27,6 +28,22 @@ REVALUE_BATCH = 256
 """Positions valued in one turn; others' appraisals wait no longer than that."""
 
 
+class AppraisalStore(Protocol):
+    """Keeps recorded appraisals and emits them."""
+
+    async def record(
+        self,
+        org: str,
+        key: str,
+        request: bytes,
+        appraisal: appraisal_pb2.Appraisal,
+        cause: appraisal_pb2.AppraisalCause.ValueType,
+        valued_at: datetime,
+    ) -> valuation_service_pb2.AppraiseResponse:
+        """Store and emit once per key; sets the appraisal's id, or answers what the first call with this key got."""
+        ...
+
+
 class ValuationServicer(valuation_service_pb2_grpc.ValuationServiceServicer):
     """See the proto."""
 
@@ -34,7 +51,7 @@ class ValuationServicer(valuation_service_pb2_grpc.ValuationServiceServicer):
         self,
         appraising: Appraising,
         batcher: Batcher[Request, Appraisal],
-        store: PostgresAppraisals,
+        store: AppraisalStore,
         residuals: Residuals,
         revaluing: Revaluing,
         clock: Clock,

@@ -44,7 +44,9 @@ def _secrets(files: list[str]) -> Iterator[str]:
         for name in files:
             collection.scan_file(name)
     for name, secret in collection:
-        yield f"{name}:{secret.line_number}: {secret.type}"
+        # Tests of configuration and logs need an address with a password in it: that is what they show never to be printed.
+        if not (secret.type == "Basic Auth Credentials" and "/tests/" in name):
+            yield f"{name}:{secret.line_number}: {secret.type}"
 
 
 def _unhashed_requirements() -> Iterator[str]:

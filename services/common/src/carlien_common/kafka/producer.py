@@ -11,13 +11,13 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError
 
 from carlien_common import metrics
 from carlien_common.config import ServiceSettings
@@ -35,6 +35,19 @@ DELIVERY_TIMEOUT_S: Final = 20.0
 """After that a record has failed. Shorter than the default deadline of a call, so that a caller hears of it."""
 
 
+OVERDUE_S: Final = 3.0
+"""So long after its delivery time a record without any outcome means that the client is stuck."""
+WATCH_EVERY_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many records may be on their way, and for how long."""
+
+    max_in_flight: int
+    delivery_timeout_s: float
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """Where the broker put a record."""
@@ -44,7 +57,7 @@ class Delivery:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Job:
     topic: str
     key: bytes | None
@@ -57,17 +70,21 @@ class _Job:
 class Producer:
     """See the module's docstring. Made by producer()."""
 
-    def __init__(self, client: KafkaProducer, max_in_flight: int, topic_prefix: str = "") -> None:
+    def __init__(self, connect: Callable[[], KafkaProducer], client: KafkaProducer, limits: Limits, topic_prefix: str = "") -> None:
+        self._connect = connect
         self._client = client
+        self._overdue_s = limits.delivery_timeout_s + OVERDUE_S
+        self._stuck = False
         self._prefix = topic_prefix
         self._loop = asyncio.get_running_loop()
-        self._room = asyncio.Semaphore(max_in_flight)
+        self._room = asyncio.Semaphore(limits.max_in_flight)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._done: deque[tuple[_Job, Delivery | BaseException]] = deque()
         self._scheduled = False
         self._lock = threading.Lock()
         self._closed = False
-        self._pending: set[asyncio.Future[Delivery]] = set()
+        self._pending: dict[_Job, None] = {}
+        """In the order of sending."""
         self._thread = threading.Thread(target=self._run, name="kafka-producer", daemon=True)
         self._thread.start()
 
@@ -89,10 +106,46 @@ class Producer:
             self._room.release()
             raise unavailable("PRODUCER_CLOSED", "The service is stopping.")
         outcome: asyncio.Future[Delivery] = self._loop.create_future()
-        self._pending.add(outcome)
+        job = _Job(topic, key.encode() if isinstance(key, str) else key, value, list(headers), outcome, time.perf_counter())
+        self._pending[job] = None
         metrics.KAFKA_IN_FLIGHT.inc()
-        self._jobs.put(_Job(topic, key.encode() if isinstance(key, str) else key, value, list(headers), outcome, time.perf_counter()))
+        self._jobs.put(job)
         return outcome
+
+    async def watch(self) -> None:
+        """Replaces a client that neither delivers nor fails; runs until cancelled.
+
+        kafka-python 3.0.12 ends like that when a record that was tried before runs out of time (the broker was away for longer): it
+        gives its producer id back, waits for a new one, and while it waits neither sends nor lets anything expire.
+        """
+        while True:
+            await asyncio.sleep(WATCH_EVERY_S)
+            overdue = [job for job in self._pending if time.perf_counter() - job.started > self._overdue_s]
+            for job in overdue:
+                self._conclude(job, KafkaTimeoutError("neither acknowledged nor failed in time"))
+            self._stuck = self._stuck or bool(overdue)
+            if self._stuck:
+                await self._replace()
+
+    async def _replace(self) -> None:
+        log.warning("producer_stuck", consequence="its client is replaced")
+        try:
+            fresh = await asyncio.to_thread(self._connect)
+        except KafkaError as error:
+            log.warning("broker_not_ready", error=type(error).__name__)
+            return
+        dead, self._client = self._client, fresh
+        self._stuck = False
+        # Fails whatever it still holds, so that nothing of it can come after what the fresh one sends.
+        await self._close_client(dead, 0.0)
+
+    @staticmethod
+    async def _close_client(client: KafkaProducer, timeout_s: float) -> None:
+        try:
+            await asyncio.to_thread(client.close, timeout_s)
+        except KafkaError as error:
+            # What it couldn't deliver has been failed, which is all that is asked of it.
+            log.warning("producer_closed_hard", error=type(error).__name__)
 
     # -- the thread ---------------------------------------------------------------------------------------------------
 
@@ -128,28 +181,34 @@ class Producer:
             done = list(self._done)
             self._done.clear()
         for job, outcome in done:
-            self._room.release()
-            metrics.KAFKA_IN_FLIGHT.dec()
-            self._pending.discard(job.outcome)
-            metrics.KAFKA_SENT.labels(job.topic, "failed" if isinstance(outcome, BaseException) else "acknowledged").inc()
-            metrics.KAFKA_SEND_SECONDS.labels(job.topic).observe(time.perf_counter() - job.started)
-            if job.outcome.done():
-                continue
-            if isinstance(outcome, BaseException):
-                job.outcome.set_exception(_failure(job.topic, outcome))
-            else:
-                job.outcome.set_result(outcome)
+            self._conclude(job, outcome)
+
+    def _conclude(self, job: _Job, outcome: Delivery | BaseException) -> None:
+        """Once per job: a replaced client may report what was given up long ago."""
+        if job not in self._pending:
+            return
+        del self._pending[job]
+        self._room.release()
+        metrics.KAFKA_IN_FLIGHT.dec()
+        failed = isinstance(outcome, BaseException)
+        metrics.KAFKA_SENT.labels(job.topic, "failed" if failed else "acknowledged").inc()
+        metrics.KAFKA_SEND_SECONDS.labels(job.topic).observe(time.perf_counter() - job.started)
+        if job.outcome.done():
+            return
+        if isinstance(outcome, BaseException):
+            job.outcome.set_exception(_failure(job.topic, outcome))
+        else:
+            job.outcome.set_result(outcome)
 
     async def close(self, timeout_s: float) -> None:
         """Sends what has been accepted, waits for it at most timeout_s, fails the rest."""
         self._closed = True
         self._jobs.put(None)
         if self._pending:
-            await asyncio.wait(self._pending, timeout=timeout_s)
-        await asyncio.to_thread(self._client.close, timeout_s)
-        for outcome in list(self._pending):
-            if not outcome.done():
-                outcome.set_exception(unavailable("PRODUCER_CLOSED", "The service stopped before the broker acknowledged."))
+            await asyncio.wait([job.outcome for job in self._pending], timeout=timeout_s)
+        await self._close_client(self._client, timeout_s)
+        for job in list(self._pending):
+            self._conclude(job, KafkaTimeoutError("the service stopped before the broker acknowledged"))
 
 
 def _failure(topic: str, error: BaseException) -> BaseException:
@@ -181,9 +240,16 @@ async def producer(
         "request_timeout_ms": int(delivery_timeout_s * 500),
         "max_block_ms": int(delivery_timeout_s * 1000),
     }
-    client = await asyncio.to_thread(lambda: KafkaProducer(**options(settings, client_id), **config))
-    made = Producer(client, max_in_flight, settings.kafka_topic_prefix)
+
+    def connect() -> KafkaProducer:
+        return KafkaProducer(**options(settings, client_id), **config)
+
+    limits = Limits(max_in_flight, delivery_timeout_s)
+    made = Producer(connect, await asyncio.to_thread(connect), limits, settings.kafka_topic_prefix)
+    watcher = asyncio.create_task(made.watch(), name="kafka-producer-watch")
     try:
         yield made
     finally:
+        watcher.cancel()
+        await asyncio.wait([watcher])
         await made.close(settings.stop_grace_s)

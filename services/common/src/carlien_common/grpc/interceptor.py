@@ -131,12 +131,15 @@ def malformed() -> DomainError:
     return invalid("", "MALFORMED_REQUEST", "The request isn't a valid message of this rpc (is every text UTF-8?).")
 
 
-def code_of(error: BaseException | None, context: ServicerContext) -> grpc.StatusCode:
-    """The status a call ended with, for the metrics."""
+def code_of(error: BaseException | None, context: ServicerContext, budget_s: float | None) -> grpc.StatusCode:
+    """The status a call ended with, for the metrics. `budget_s` is the time it had at its start."""
     if isinstance(error, asyncio.CancelledError | GeneratorExit):
-        # grpc.aio cancels the handler for a passed deadline and for a client that left alike.
-        remaining = context.time_remaining()
-        return grpc.StatusCode.CANCELLED if remaining is None or remaining > 0 else grpc.StatusCode.DEADLINE_EXCEEDED
+        # grpc.aio cancels the handler for a passed deadline and for a client that left alike. The client's own clock runs out
+        # first, because the deadline is rounded up on the wire (to about one per cent).
+        remaining = cast("float | None", context.time_remaining())
+        if remaining is None or budget_s is None or remaining > 0.02 * budget_s + 0.02:
+            return grpc.StatusCode.CANCELLED
+        return grpc.StatusCode.DEADLINE_EXCEEDED
     # None until someone has set it, whatever the stubs say.
     code = cast("grpc.StatusCode | None", context.code())
     if code is None or code is _OK:
@@ -221,8 +224,8 @@ def _unary(rpc: Rpc, behaviour: Any, streaming: bool, default_s: float | None) -
     async def call(request: Any, context: ServicerContext) -> Any:
         started = rpc.start()
         failure: BaseException | None = None
+        remaining = cast("float | None", context.time_remaining())
         try:
-            remaining = cast("float | None", context.time_remaining())
             limit = default_s if remaining is None else None
             if remaining is not None and remaining <= 0:
                 await rpc.expire(context)
@@ -244,7 +247,7 @@ def _unary(rpc: Rpc, behaviour: Any, streaming: bool, default_s: float | None) -
                 raise
             await rpc.fail(error, context)
         finally:
-            rpc.end(started, code_of(failure, context))
+            rpc.end(started, code_of(failure, context, remaining))
 
     return call
 
@@ -255,8 +258,9 @@ def _generator(rpc: Rpc, behaviour: Any, streaming: bool) -> Any:
     async def call(request: Any, context: ServicerContext) -> AsyncIterator[Any]:
         started = rpc.start()
         failure: BaseException | None = None
+        remaining = cast("float | None", context.time_remaining())
         try:
-            rpc.enter(context, context.time_remaining())
+            rpc.enter(context, remaining)
             # Closed here and not by the garbage collector, so that what the handler holds is let go when the client leaves.
             async with contextlib.aclosing(behaviour(_checked(request, streaming), context)) as responses:
                 async for response in responses:
@@ -267,7 +271,7 @@ def _generator(rpc: Rpc, behaviour: Any, streaming: bool) -> Any:
                 raise
             await rpc.fail(error, context)
         finally:
-            rpc.end(started, code_of(failure, context))
+            rpc.end(started, code_of(failure, context, remaining))
 
     return call
 
@@ -278,8 +282,9 @@ def _writer(rpc: Rpc, behaviour: Any, streaming: bool) -> Any:
     async def call(request: Any, context: ServicerContext) -> None:
         started = rpc.start()
         failure: BaseException | None = None
+        remaining = cast("float | None", context.time_remaining())
         try:
-            rpc.enter(context, context.time_remaining())
+            rpc.enter(context, remaining)
             await behaviour(_checked(request, streaming), context)
         except BaseException as error:
             failure = error
@@ -287,6 +292,6 @@ def _writer(rpc: Rpc, behaviour: Any, streaming: bool) -> Any:
                 raise
             await rpc.fail(error, context)
         finally:
-            rpc.end(started, code_of(failure, context))
+            rpc.end(started, code_of(failure, context, remaining))
 
     return call

@@ -34,6 +34,10 @@ FULL = Effort(folds=5, epochs=1.0, tuned=True)
 QUICK = Effort(folds=3, epochs=0.4, tuned=False)
 """For demonstrations: about five times faster, a few percent worse."""
 
+BAGGED_ERROR = 0.96
+"""The error of the folds' average relative to that of one fold's models, which is all that can be seen out of fold. Measured on test
+sides of grouped splits of two markets (British listings of 2020, Chinese ones of 2017): without it 80 % intervals covered 82 %."""
+
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many of its steps are done, and how many there are."""
 
@@ -167,9 +171,25 @@ def fit_stack(
         choose_share(by_net[:, 0], middle + spread_low, target, 0.1), share, choose_share(by_net[:, 2], middle + spread_high, target, 0.9),
     )  # fmt: skip
     raw = stacked(by_net, by_tree, spread, weights)
-    low, centre_map, high = (fit_map(raw[:, index], target, level) for index, level in enumerate(LEVELS))
-    stack = Stack(encoder, knots, centre, scale, net.Bag(nets), boosters, (lower, upper), weights, (low, centre_map, high), relative)
-    return Fitted(stack, calibrated(raw, stack.maps) + base[:, None], shape)
+    own = _maps(raw, target)
+    stack = Stack(
+        encoder=encoder,
+        knots=knots,
+        centre=centre,
+        scale=scale,
+        network=net.Bag(nets),
+        boosters=boosters,
+        spreads=(lower, upper),
+        weights=weights,
+        maps=_maps(raw, raw[:, 1] + BAGGED_ERROR * (target - raw[:, 1])),
+        relative=relative,
+    )
+    return Fitted(stack, calibrated(raw, own) + base[:, None], shape)
+
+
+def _maps(raw: np.ndarray, truth: np.ndarray) -> tuple[QuantileMap, QuantileMap, QuantileMap]:
+    low, middle, high = (fit_map(raw[:, index], truth, level) for index, level in enumerate(LEVELS))
+    return low, middle, high
 
 
 def fit_spread(

@@ -84,7 +84,7 @@ LENDING = (
         "Book by loan to value",
         "Open watched loans by band of LTV on P50.",
         "short",
-        ("sum by (ltv_band) (carlien_pricing_watch_book_loans)", "{{ltv_band}}"),
+        ("sum by (ltv_band) (carlien_pricing_watch_book_loans) or label_replace(vector(0), 'ltv_band', 'none', '', '')", "{{ltv_band}}"),
     ),
     _over_time("Watched loans by stage", "The margin-call ladder.", "short", ("sum by (stage) (carlien_pricing_watches)", "{{stage}}")),
     _over_time(

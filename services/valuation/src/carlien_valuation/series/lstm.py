@@ -5,6 +5,7 @@ level is not removed, so that the network sees the market's phase), and the same
 The forecast is the mean over seeds.
 """
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,10 +59,11 @@ class Network:
     def _build(self) -> dict[str, Any]:
         if self._built:
             return self._built
+        # This small net gains nothing from more threads. By environment, since TensorFlow may be at work already in this process.
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+        os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
         import tensorflow as tf
 
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
         n_static = len(feature_names()) + 1
         sequence = tf.keras.Input((WINDOW, CHANNELS))
         static = tf.keras.Input((n_static,))

@@ -10,4 +10,6 @@ stack=(.venv/bin/carlien-local --state .local/test)
 [ -n "${KEEP:-}" ] || trap '"${stack[@]}" down >/dev/null 2>&1' EXIT
 "${stack[@]}" up
 source .local/test/env
+# The stack is up, so a test that finds no database or broker has failed, not to be skipped.
+export CARLIEN_TEST_STRICT=1
 .venv/bin/python -m pytest "$@"

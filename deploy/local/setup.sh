@@ -34,6 +34,7 @@ missing_packages() {
     has prometheus || echo prometheus
     has java || echo openjdk-17-jre-headless
     has mvn || echo maven
+    /sbin/ldconfig -p | grep 'libgomp\.so\.1' >/dev/null || echo libgomp1 # LightGBM's OpenMP runtime
     [ -d /usr/share/doc/python3-venv ] || [ -x .venv/bin/python ] || has_venv || echo python3-venv
 }
 python() { for name in python3.11 python3 /usr/bin/python3; do

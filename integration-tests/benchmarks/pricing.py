@@ -24,7 +24,9 @@ async def _by_itself() -> list[Figure]:
     output, _ = await process.communicate()
     if process.returncode != 0:
         raise RuntimeError(f"{_BY_ITSELF.name} failed with {process.returncode}")
-    return [Figure(row["name"], row["value"], row["unit"], target=str(row["target"]), met=row["met"]) for row in json.loads(output)]
+    # What it logs while it makes its database comes first on the same stream.
+    rows = json.loads(output[output.index(b"[\n") :])
+    return [Figure(row["name"], row["value"], row["unit"], target=str(row["target"]), met=row["met"]) for row in rows]
 
 
 async def run(session: Session) -> list[Figure]:

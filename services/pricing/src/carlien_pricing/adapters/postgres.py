@@ -97,6 +97,14 @@ class PostgresTransaction:
         )
         return None if text is None else from_json(HeldAppraisal, text)
 
+    async def lock_cars(self, vins: Sequence[str]) -> None:
+        # In order of the locks, so that two batches with the same cars don't wait for each other.
+        await self._connection.execute(
+            """SELECT pg_advisory_xact_lock(lock) FROM
+               (SELECT DISTINCT hashtextextended('car/' || vin, 0) AS lock FROM unnest($1::text[]) AS vin ORDER BY lock) AS ordered""",
+            list(vins),
+        )
+
     async def add_appraisals(self, appraisals: Sequence[HeldAppraisal]) -> None:
         await self._connection.executemany(
             "INSERT INTO appraisals (appraisal_id, vin, valued_at, usable, held) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",

@@ -179,6 +179,14 @@ class Transaction(Protocol):
 
     async def newest_appraisal(self, vin: str) -> HeldAppraisal | None: ...
 
+    async def lock_cars(self, vins: Sequence[str]) -> None:
+        """Until the end of the transaction nobody else who locks one of these cars goes on.
+
+        Without it a watch that begins and an event of its car that arrives could each read before the other has written:
+        the watch would never learn of the event.
+        """
+        ...
+
     async def add_appraisals(self, appraisals: Sequence[HeldAppraisal]) -> None:
         """Those that are held already stay as they are."""
         ...

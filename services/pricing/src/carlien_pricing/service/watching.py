@@ -64,6 +64,7 @@ class Watching:
     async def _begin_or_change(self, tx: Transaction, command: WatchCommand, org: str) -> tuple[Outcome, Cause]:
         now = self._clock()
         ladder = self._policies.ladder_on(now.date())
+        await tx.lock_cars([command.vin])
         held = await tx.watch_for_update(command.loan_id)
         if held is not None:
             if (held.vin, held.quote_id) != (command.vin, command.quote_id):
@@ -141,6 +142,7 @@ class Watching:
         """Appraisal events: held for quotes by id, and open watches of the cars re-marked."""
         now = self._clock()
         ladder = self._policies.ladder_on(now.date())
+        await tx.lock_cars([held.vin for held in appraisals])
         await tx.add_appraisals(appraisals)
         marks: dict[str, list[HeldAppraisal]] = {}
         for held in appraisals:
@@ -182,6 +184,7 @@ class Watching:
         """Lien events in ledger order."""
         now = self._clock()
         ladder = self._policies.ladder_on(now.date())
+        await tx.lock_cars([lien.vin for lien in liens])
         for lien in sorted(liens, key=lambda held: (held.block_number, held.tx_index)):
             if not await tx.put_lien(lien):
                 continue

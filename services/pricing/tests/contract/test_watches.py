@@ -141,14 +141,17 @@ async def test_what_happened_before_the_watch_is_known(service: Service) -> None
 
 
 async def test_a_lien_and_a_watch_that_arrive_together_find_each_other(service: Service) -> None:
-    quotes = {vin: await accepted(service, vin) for vin in (own_vin() for _ in range(20))}
+    quotes = {vin: await accepted(service, vin) for vin in (own_vin() for _ in range(40))}
 
     async def together(number: int, vin: str) -> str:
-        begun = watched(service, vin, quote_id=quotes[vin])
-        watch, _ = await asyncio.gather(begun, service.publish_lien(lien(vin, f"R-T{number}"), "lien.registered", 1000 + number))
+        told = asyncio.create_task(service.publish_lien(lien(vin, f"R-T{number}"), "lien.registered", 1000 + number))
+        # From before the event is on the broker to after it was consumed: somewhere in between the two meet in the database.
+        await asyncio.sleep(number * 0.0005)
+        watch = await watched(service, vin, quote_id=quotes[vin])
+        await told
         return watch.loan_id
 
-    loans = await asyncio.gather(*(together(number, vin) for number, vin in enumerate(quotes)))
+    loans = [await together(number, vin) for number, vin in enumerate(quotes)]
 
     async def all_registered() -> bool:
         return [(await state(service, loan)).registration_number for loan in loans] == [f"R-T{number}" for number in range(len(loans))]

@@ -5,16 +5,13 @@ import random
 from google.type import date_pb2, money_pb2
 
 from carlien.valuation.v1 import vehicle_pb2
-
-_VALUES = dict(zip("0123456789ABCDEFGHJKLMNPRSTUVWXYZ", [*range(10), *range(1, 9), *range(1, 6), 7, 9, *range(2, 10)], strict=True))
-_WEIGHTS = (8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2)
+from carlien_common.domain.vin import check_digit
 
 
 def fresh_vin(rng: random.Random) -> str:
     """Return a random VIN of a Chinese maker with a right check digit (GB 16735)."""
     characters = list("LSV" + "".join(rng.choice("ABCDEFGHJKLMNPRSTUVWXYZ0123456789") for _ in range(9)) + f"{rng.randrange(100000):05d}")
-    remainder = sum(_VALUES[c] * w for c, w in zip(characters, _WEIGHTS, strict=True)) % 11
-    characters[8] = "X" if remainder == 10 else str(remainder)
+    characters[8] = check_digit("".join(characters))
     return "".join(characters)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from carlien_telematics.codecs.gb32960.frame import OVERHEAD, Command, Encryption, Frame, Response, Version, build, readdress
 from carlien_telematics.codecs.gb32960.messages import Login, encode_login
-from carlien_telematics.codecs.gb32960.record import encode_record
+from carlien_telematics.simulator.terminals import synthetic_drive
 
 _REPOSITORY = Path(__file__).parents[2]
 _ANSWER_SECONDS = 10.0
@@ -34,7 +34,8 @@ class Drive:
         folder = carlien_data()
         recorded = folder / "protocols" / "gb32960_36node" / "frames.jsonl" if folder else None
         if recorded is None or not recorded.is_file():
-            return cls(_synthetic(), "frames of our own encoder: no real data was found")
+            drive = synthetic_drive("0" * 17, datetime.now(UTC) - timedelta(hours=1))
+            return cls(tuple(drive), "frames of our own encoder: no real data was found")
         rows = [json.loads(line) for line in recorded.read_text().splitlines()]
         uplinks = [row for row in rows if row["len_ok"] and row["bcc_ok"] and row["ack"] == Response.COMMAND]
         frames = tuple(bytes.fromhex(row["hex"]) for row in uplinks if row["cmd"] in (Command.REALTIME, Command.REISSUE))
@@ -47,35 +48,6 @@ class Drive:
     def credential(self, vin: str) -> str:
         """Return the ICCID that the device logs in with."""
         return f"898600{vin[-8:]}".ljust(20, "0")
-
-
-def _synthetic() -> tuple[bytes, ...]:
-    """Half an hour through Shanghai at 36 km/h, a record a minute, by our own encoder."""
-    began = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(hours=1)
-    frames = []
-    for minute in range(30):
-        vehicle = {
-            "vehicle_state": "STARTED",
-            "charge_state": "NOT_CHARGING",
-            "drive_mode": "ELECTRIC",
-            "speed_kmh": 36.0,
-            "odometer_km": 42_000.0 + 0.6 * minute,
-            "voltage_v": 360.0,
-            "current_a": 40.0,
-            "soc_percent": 80 - minute // 3,
-            "dcdc_state": "WORKING",
-            "gear": "D",
-            "braking_force": False,
-            "driving_force": True,
-            "insulation_kohm": 5_000,
-            "accelerator_percent": 20,
-            "brake_pedal_percent": 0,
-        }
-        position = {"fix_valid": True, "longitude": 121.4 + 0.006 * minute, "latitude": 31.2}
-        units = {"vehicle": vehicle, "position": position}
-        data = encode_record(Version.V2016, began + timedelta(minutes=minute), units)
-        frames.append(build(Frame(Version.V2016, Command.REALTIME, Response.COMMAND, bytes(17), Encryption.NONE, data)))
-    return tuple(frames)
 
 
 async def replay(address: str, drive: Drive, vin: str) -> int:

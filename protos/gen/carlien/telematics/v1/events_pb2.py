@@ -22,16 +22,22 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from carlien.telematics.v1 import alert_pb2 as carlien_dot_telematics_dot_v1_dot_alert__pb2
+from carlien.telematics.v1 import profile_pb2 as carlien_dot_telematics_dot_v1_dot_profile__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"carlien/telematics/v1/events.proto\x12\x15\x63\x61rlien.telematics.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\x01\n\rFrameReceived\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0b\n\x03vin\x18\x02 \x01(\t\x12\x17\n\x0fsource_protocol\x18\x03 \x01(\t\x12\r\n\x05\x66rame\x18\x04 \x01(\x0c\x12/\n\x0breceived_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"carlien/telematics/v1/events.proto\x12\x15\x63\x61rlien.telematics.v1\x1a!carlien/telematics/v1/alert.proto\x1a#carlien/telematics/v1/profile.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\x01\n\rFrameReceived\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0b\n\x03vin\x18\x02 \x01(\t\x12\x17\n\x0fsource_protocol\x18\x03 \x01(\t\x12\r\n\x05\x66rame\x18\x04 \x01(\x0c\x12/\n\x0breceived_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\";\n\x0c\x41lertChanged\x12+\n\x05\x61lert\x18\x01 \x01(\x0b\x32\x1c.carlien.telematics.v1.Alert\"\x8c\x01\n\x0eProfileChanged\x12\x38\n\x07profile\x18\x01 \x01(\x0b\x32\'.carlien.telematics.v1.BehaviourProfile\x12\x0f\n\x07\x63hanged\x18\x02 \x03(\t\x12/\n\x0b\x63omputed_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestampb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'carlien.telematics.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FRAMERECEIVED']._serialized_start=95
-  _globals['_FRAMERECEIVED']._serialized_end=231
+  _globals['_FRAMERECEIVED']._serialized_start=167
+  _globals['_FRAMERECEIVED']._serialized_end=303
+  _globals['_ALERTCHANGED']._serialized_start=305
+  _globals['_ALERTCHANGED']._serialized_end=364
+  _globals['_PROFILECHANGED']._serialized_start=367
+  _globals['_PROFILECHANGED']._serialized_end=507
 # @@protoc_insertion_point(module_scope)

@@ -3,12 +3,12 @@
 isort:skip_file
 """
 
+from carlien.telematics.v1 import profile_pb2 as _profile_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
-from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,42 +19,6 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
-
-class _UsageNature:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _UsageNatureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UsageNature.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    USAGE_NATURE_UNSPECIFIED: _UsageNature.ValueType  # 0
-    """Not stated."""
-    USAGE_NATURE_UNKNOWN: _UsageNature.ValueType  # 1
-    """Too few days to tell."""
-    USAGE_NATURE_PRIVATE: _UsageNature.ValueType  # 2
-    """By its owner."""
-    USAGE_NATURE_RIDE_HAILING: _UsageNature.ValueType  # 3
-    """Many trips to ever new places."""
-    USAGE_NATURE_GOODS: _UsageNature.ValueType  # 4
-    """Many trips to places that come again."""
-    USAGE_NATURE_RENTAL: _UsageNature.ValueType  # 5
-    """Nights in many places."""
-
-class UsageNature(_UsageNature, metaclass=_UsageNatureEnumTypeWrapper):
-    """What a car is used for."""
-
-USAGE_NATURE_UNSPECIFIED: UsageNature.ValueType  # 0
-"""Not stated."""
-USAGE_NATURE_UNKNOWN: UsageNature.ValueType  # 1
-"""Too few days to tell."""
-USAGE_NATURE_PRIVATE: UsageNature.ValueType  # 2
-"""By its owner."""
-USAGE_NATURE_RIDE_HAILING: UsageNature.ValueType  # 3
-"""Many trips to ever new places."""
-USAGE_NATURE_GOODS: UsageNature.ValueType  # 4
-"""Many trips to places that come again."""
-USAGE_NATURE_RENTAL: UsageNature.ValueType  # 5
-"""Nights in many places."""
-Global___UsageNature: _TypeAlias = UsageNature  # noqa: Y015
 
 @_typing.final
 class VehicleState(_message.Message):
@@ -444,116 +408,6 @@ class ListTripsResponse(_message.Message):
 Global___ListTripsResponse: _TypeAlias = ListTripsResponse  # noqa: Y015
 
 @_typing.final
-class BehaviourProfile(_message.Message):
-    """How a car was used in a period. Shares are 0 to 1."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    VIN_FIELD_NUMBER: _builtins.int
-    START_TIME_FIELD_NUMBER: _builtins.int
-    END_TIME_FIELD_NUMBER: _builtins.int
-    USAGE_NATURE_FIELD_NUMBER: _builtins.int
-    RISK_SCORE_FIELD_NUMBER: _builtins.int
-    REASONS_FIELD_NUMBER: _builtins.int
-    VALIDATION_FIELD_NUMBER: _builtins.int
-    DAYS_FIELD_NUMBER: _builtins.int
-    ACTIVE_DAYS_FIELD_NUMBER: _builtins.int
-    KM_PER_DAY_FIELD_NUMBER: _builtins.int
-    TRIPS_PER_ACTIVE_DAY_FIELD_NUMBER: _builtins.int
-    NIGHT_SHARE_FIELD_NUMBER: _builtins.int
-    MAX_SPEED_KMH_FIELD_NUMBER: _builtins.int
-    DISTINCT_DESTINATIONS_SHARE_FIELD_NUMBER: _builtins.int
-    OVERNIGHT_PLACES_FIELD_NUMBER: _builtins.int
-    MAIN_OVERNIGHT_SHARE_FIELD_NUMBER: _builtins.int
-    COVERAGE_FIELD_NUMBER: _builtins.int
-    ODOMETER_DISTANCE_KM_FIELD_NUMBER: _builtins.int
-    GPS_DISTANCE_KM_FIELD_NUMBER: _builtins.int
-    ODOMETER_PLAUSIBLE_FIELD_NUMBER: _builtins.int
-    SPEED_TRANSITIONS_FIELD_NUMBER: _builtins.int
-    vin: _builtins.str
-    """The car."""
-    usage_nature: Global___UsageNature.ValueType
-    """What it is used for."""
-    risk_score: _builtins.int
-    """Usage risk, 0 gentle to 100."""
-    validation: _builtins.str
-    """How far the answer was validated, in words."""
-    days: _builtins.int
-    """Days of the period from the first record to the last."""
-    active_days: _builtins.int
-    """Days with a trip."""
-    km_per_day: _builtins.float
-    """Mean distance in km per day."""
-    trips_per_active_day: _builtins.float
-    """Mean number of trips on a day with one."""
-    night_share: _builtins.float
-    """Share of the distance driven from 22:00 to 05:00 in China."""
-    max_speed_kmh: _builtins.float
-    """Highest speed in km/h."""
-    distinct_destinations_share: _builtins.float
-    """Share of destinations that are different places."""
-    overnight_places: _builtins.int
-    """Number of places where it spent a night."""
-    main_overnight_share: _builtins.float
-    """Share of nights at the place where it spent most."""
-    coverage: _builtins.float
-    """Share of hours with a record."""
-    odometer_distance_km: _builtins.float
-    """Distance by the odometer in km."""
-    gps_distance_km: _builtins.float
-    """Distance by positions in km."""
-    odometer_plausible: _builtins.bool
-    """True where the odometer never fell and agrees with the positions."""
-    @_builtins.property
-    def start_time(self) -> _timestamp_pb2.Timestamp:
-        """Start of the period, device time."""
-
-    @_builtins.property
-    def end_time(self) -> _timestamp_pb2.Timestamp:
-        """End of the period, device time."""
-
-    @_builtins.property
-    def reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Why the score is what it is, for example COMMERCIAL_USE_RIDE_HAILING or ODOMETER_IMPLAUSIBLE."""
-
-    @_builtins.property
-    def speed_transitions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Speed transitions, row by row: share of moments that go from one speed band to another; bands end at 20, 50, 80 and 120 km/h."""
-
-    def __init__(
-        self,
-        *,
-        vin: _builtins.str = ...,
-        start_time: _timestamp_pb2.Timestamp | None = ...,
-        end_time: _timestamp_pb2.Timestamp | None = ...,
-        usage_nature: Global___UsageNature.ValueType = ...,
-        risk_score: _builtins.int = ...,
-        reasons: _abc.Iterable[_builtins.str] | None = ...,
-        validation: _builtins.str = ...,
-        days: _builtins.int = ...,
-        active_days: _builtins.int = ...,
-        km_per_day: _builtins.float = ...,
-        trips_per_active_day: _builtins.float = ...,
-        night_share: _builtins.float = ...,
-        max_speed_kmh: _builtins.float = ...,
-        distinct_destinations_share: _builtins.float = ...,
-        overnight_places: _builtins.int = ...,
-        main_overnight_share: _builtins.float = ...,
-        coverage: _builtins.float = ...,
-        odometer_distance_km: _builtins.float = ...,
-        gps_distance_km: _builtins.float = ...,
-        odometer_plausible: _builtins.bool = ...,
-        speed_transitions: _abc.Iterable[_builtins.float] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_days", b"active_days", "coverage", b"coverage", "days", b"days", "distinct_destinations_share", b"distinct_destinations_share", "end_time", b"end_time", "gps_distance_km", b"gps_distance_km", "km_per_day", b"km_per_day", "main_overnight_share", b"main_overnight_share", "max_speed_kmh", b"max_speed_kmh", "night_share", b"night_share", "odometer_distance_km", b"odometer_distance_km", "odometer_plausible", b"odometer_plausible", "overnight_places", b"overnight_places", "reasons", b"reasons", "risk_score", b"risk_score", "speed_transitions", b"speed_transitions", "start_time", b"start_time", "trips_per_active_day", b"trips_per_active_day", "usage_nature", b"usage_nature", "validation", b"validation", "vin", b"vin"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___BehaviourProfile: _TypeAlias = BehaviourProfile  # noqa: Y015
-
-@_typing.final
 class GetBehaviourProfileRequest(_message.Message):
     """Request of GetBehaviourProfile."""
 
@@ -593,13 +447,13 @@ class GetBehaviourProfileResponse(_message.Message):
 
     PROFILE_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def profile(self) -> Global___BehaviourProfile:
+    def profile(self) -> _profile_pb2.BehaviourProfile:
         """The profile."""
 
     def __init__(
         self,
         *,
-        profile: Global___BehaviourProfile | None = ...,
+        profile: _profile_pb2.BehaviourProfile | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["profile", b"profile"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from carlien.telematics.v1 import data_consent_service_pb2 as consent_pb2
-from carlien.telematics.v1 import device_pb2, telematics_service_pb2
+from carlien.telematics.v1 import device_pb2, profile_pb2, telematics_service_pb2
 from carlien_common.domain.errors import invalid
 from carlien_common.wire import instant_to_proto
 from carlien_telematics.domain.behaviour import Profile
@@ -116,14 +116,14 @@ def trip_to_proto(trip: Trip, *, coarse: bool) -> telematics_service_pb2.Trip:
     return message
 
 
-def profile_to_proto(vin: str, start: datetime, end: datetime, profile: Profile) -> telematics_service_pb2.BehaviourProfile:
+def profile_to_proto(vin: str, start: datetime, end: datetime, profile: Profile) -> profile_pb2.BehaviourProfile:
     """A profile; no place is in it."""
     seen = profile.behaviour
-    return telematics_service_pb2.BehaviourProfile(
+    return profile_pb2.BehaviourProfile(
         vin=vin,
         start_time=instant_to_proto(start),
         end_time=instant_to_proto(end),
-        usage_nature=telematics_service_pb2.UsageNature.Value(f"USAGE_NATURE_{profile.nature}"),
+        usage_nature=profile_pb2.UsageNature.Value(f"USAGE_NATURE_{profile.nature}"),
         risk_score=profile.risk_score,
         reasons=profile.reasons,
         validation=profile.validation,

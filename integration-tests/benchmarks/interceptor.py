@@ -27,10 +27,12 @@ async def _nothing(request: Empty, context: object) -> Empty:
     return request
 
 
-def _server(interceptors: list[grpc.aio.ServerInterceptor], files: CertificateFiles) -> tuple[grpc.aio.Server, int]:
-    server = grpc.aio.server(interceptors=interceptors)
+def _server(interceptor: CallInterceptor | None, files: CertificateFiles) -> tuple[grpc.aio.Server, int]:
+    server = grpc.aio.server()
     handler = grpc.unary_unary_rpc_method_handler(_nothing, Empty.FromString, Empty.SerializeToString)
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Call": handler}),))
+    (interceptor or server).add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"Call": handler}),))
+    if interceptor is not None:
+        server.add_generic_rpc_handlers((interceptor,))
     return server, server.add_secure_port("127.0.0.1:0", server_credentials(files))
 
 
@@ -40,7 +42,7 @@ async def cost(rounds: int = ROUNDS, calls: int = CALLS) -> tuple[float, float]:
         mine = Pki(Path(folder)).certificate("org1", "service")
         files = CertificateFiles(mine.certificate, mine.key, mine.authorities)
         policy = Policy({f"/{SERVICE}/Call": frozenset({"service"})})
-        servers = [_server([], files), _server([CallInterceptor(Access("org1", policy), 30.0)], files)]
+        servers = [_server(None, files), _server(CallInterceptor(Access("org1", policy, 1e6), 30.0), files)]
         for server, _ in servers:
             await server.start()
         channels = [grpc.aio.secure_channel(f"127.0.0.1:{port}", channel_credentials(files)) for _, port in servers]

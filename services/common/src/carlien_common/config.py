@@ -112,6 +112,13 @@ class ServiceSettings(DatabaseSettings):
     """Connections are renewed that often, so that load spreads over new replicas and rotated certificates take effect."""
     grpc_default_deadline_s: float = Field(30.0, gt=0)
     """The deadline of a unary call that brings none."""
+    grpc_max_calls_per_second: float = Field(5000.0, ge=0)
+    """Of one caller (certificate identity); more are refused with RESOURCE_EXHAUSTED RATE_LIMITED. 0: no limit."""
+
+    traces_endpoint: str = Field("", pattern=r"^(https?://[^/]+)?$")
+    """An OpenTelemetry collector's OTLP/gRPC address, http://HOST:4317 (https:// with TLS). Empty: no spans are recorded."""
+    traces_sample_ratio: float = Field(1.0, ge=0, le=1)
+    """The share of traces begun here that is recorded; a caller's own decision is followed."""
 
     kafka_bootstrap: str = Field(min_length=1)
     """host:port, comma-separated."""

@@ -22,7 +22,7 @@ from typing import Any, Final, TypeVar
 
 import uvloop
 
-from carlien_common import logs
+from carlien_common import logs, spans
 from carlien_common.config import ServiceSettings
 from carlien_common.health import Check, Health
 from carlien_common.http import metrics_server
@@ -36,6 +36,8 @@ REFRESH_S: Final = 1.0
 """How often readiness is looked at to tell grpc.health.v1 watchers."""
 EXIT_WATCHDOG_S: Final = 10.0
 """grpc.aio's threads can hang when the loop has gone (grpc#40989); after that the process ends anyway."""
+STOP_LIMIT_GRACES: Final = 3.0
+"""A stop may take so many times stop_grace_s as a whole; then the process ends as if killed, which loses nothing either."""
 
 
 class Application:
@@ -62,6 +64,7 @@ class Application:
         try:
             # First, so that probes and scrapes see the start; ready only when serve() says so.
             self.metrics_port = await self.enter(metrics_server(self.health, self.metrics_port))
+            await self.enter(spans.exporting(self.settings, self.name))
         except BaseException as error:
             await self._group.__aexit__(type(error), error, error.__traceback__)
             raise
@@ -108,6 +111,7 @@ class Application:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> bool:
         log.info("stopping", failed=error is not None and not self._signals)
+        limit = self._stop_limit()
         serving = self.health.accepting
         self.health.accepting = False
         await self.health.refresh()
@@ -124,8 +128,22 @@ class Application:
             if self._main is not None:
                 self._main.uncancel()
         await self._group.__aexit__(kind, error, traceback)
+        limit.cancel()
         log.info("stopped")
         return interrupted
+
+    def _stop_limit(self) -> threading.Timer:
+        """A part may not heed its own bound: a thread that waits for a broker, a task that won't be cancelled."""
+        seconds = self.settings.stop_drain_s + STOP_LIMIT_GRACES * self.settings.stop_grace_s
+
+        def give_up() -> None:
+            log.critical("stop_gave_up", after_s=seconds, threads=[thread.name for thread in threading.enumerate()])
+            os._exit(1)
+
+        timer = threading.Timer(seconds, give_up)
+        timer.daemon = True
+        timer.start()
+        return timer
 
     async def _supervised(self, name: str, work: Coroutine[Any, Any, Any]) -> None:
         try:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import asyncpg
 from google.protobuf.message import Message
 
-from carlien_common import metrics
+from carlien_common import metrics, spans
 from carlien_common.config import ServiceSettings
 from carlien_common.domain.errors import DomainError
 from carlien_common.domain.ids import new_id
@@ -209,7 +209,10 @@ class OutboxRelay:
         for row in rows:
             event = CloudEvent(row["ce_type"], row["ce_source"], row["ce_id"], row["ce_time"], row["traceparent"])
             try:
-                await self._producer.send(row["topic"], row["key"], row["value"], event.headers())
+                # The header stays what it was when the event was stored: a repeat is the same event.
+                attributes = {"messaging.system": "kafka", "messaging.destination.name": row["topic"], "messaging.message.id": row["ce_id"]}
+                with spans.span(f"publish {row['topic']}", "producer", row["traceparent"], attributes):
+                    await self._producer.send(row["topic"], row["key"], row["value"], event.headers())
             except DomainError:
                 break
             done.append(row)

@@ -218,6 +218,48 @@ async def test_too_many_calls_at_once_are_refused(make_settings: MakeSettings, c
     assert grpc.StatusCode.DEADLINE_EXCEEDED in codes
 
 
+async def test_a_caller_that_calls_too_often_is_refused_and_others_are_not(make_settings: MakeSettings, pki: Pki) -> None:
+    policy = Policy.parse(yaml.dump({echo_service.NAME: {"Unary": ["originator", "analyst"]}}))
+    services = [(echo_service.add_to_server, Echo(), echo_service.NAME)]
+    # So slow that no call comes back within the test.
+    async with grpc_server(make_settings(grpc_max_calls_per_second=0.001), services, policy=policy) as running:
+        address = f"127.0.0.1:{running.port}"
+        async with (
+            hostile.channel(address, pki.certificate("org1", "originator")) as busy,
+            hostile.channel(address, pki.certificate("org1", "analyst")) as other,
+        ):
+            assert await ask(busy, "Unary", "one") == ["one"]
+            refused = to_domain_error(await fails(busy, "Unary", "two"))
+            assert (refused.kind, refused.reason) == (ErrorKind.EXHAUSTED, "RATE_LIMITED")
+            assert int(refused.metadata["retry_after_ms"]) > 0
+            assert await ask(other, "Unary", "one") == ["one"]
+            # Health is asked by probes, which aren't callers.
+            await hostile.assert_serving(address, pki)
+
+
+async def test_old_connections_are_renewed_without_a_failed_call(make_settings: MakeSettings, caller_settings: ServiceSettings) -> None:
+    settings = make_settings(grpc_max_connection_age_s=0.2)
+    peers: set[str] = set()
+
+    async def call(request: bytes, context: Any) -> bytes:
+        peers.add(context.peer())
+        return request
+
+    def add(_: Any, server: Any) -> None:
+        handlers = {"Unary": grpc.unary_unary_rpc_method_handler(call)}
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(echo_service.NAME, handlers),))
+
+    rpcs = [f"{echo_service.NAME}/Unary"]
+    async with (
+        grpc_server(settings, [(add, None, echo_service.NAME)], policy=POLICY) as running,
+        channel(caller_settings, f"127.0.0.1:{running.port}", idempotent=rpcs) as made,
+    ):
+        unary = made.unary_unary(f"/{echo_service.NAME}/Unary")
+        async with asyncio.timeout(20):
+            while len(peers) < 3:
+                assert await unary(b"x", timeout=5) == b"x"
+
+
 async def test_plaintext_has_no_identity_and_no_limits(make_settings: MakeSettings) -> None:
     settings = make_settings(grpc_insecure=True)
     async with (
@@ -237,30 +279,6 @@ async def test_a_port_that_is_taken_is_an_error(make_settings: MakeSettings, ser
     with pytest.raises(RuntimeError, match="bind"):
         async with grpc_server(make_settings(grpc_port=server.port), [], policy=POLICY):
             pass
-
-
-async def test_certificates_rotate_without_restart(make_settings: MakeSettings, tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("rotation")
-    old, new = Pki(folder / "old"), Pki(folder / "new")
-    live = {}
-    for name, source in zip(("certificate", "key", "authorities"), _files(old), strict=True):
-        live[name] = folder / name
-        live[name].write_bytes(source.read_bytes())
-    settings = make_settings(tls_cert_file=live["certificate"], tls_key_file=live["key"], tls_ca_file=live["authorities"])
-    async with grpc_server(settings, [(echo_service.add_to_server, Echo(), echo_service.NAME)], policy=POLICY) as running:
-        address = f"127.0.0.1:{running.port}"
-        await hostile.assert_serving(address, old)
-        for target, source in zip(live.values(), _files(new), strict=True):
-            target.write_bytes(source.read_bytes())
-        await hostile.assert_serving(address, new)
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await hostile.assert_serving(address, old)
-        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-
-
-def _files(pki: Pki) -> tuple[Any, Any, Any]:
-    made = pki.certificate()
-    return made.certificate, made.key, made.authorities
 
 
 async def test_health_follows_readiness(make_settings: MakeSettings, pki: Pki) -> None:

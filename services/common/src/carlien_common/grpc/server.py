@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health as grpc_health
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from carlien_common.config import ServiceSettings
 from carlien_common.grpc.credentials import CertificateFiles, server_credentials
@@ -58,18 +58,17 @@ async def grpc_server(
     grpc.health.v1 follows it, without one the server is SERVING at once.
     """
     access = _access(settings, policy)
-    server = grpc.aio.server(
-        interceptors=[CallInterceptor(access, settings.grpc_default_deadline_s)],
-        options=_options(settings),
-        maximum_concurrent_rpcs=settings.grpc_max_concurrent_rpcs,
-    )
+    server = grpc.aio.server(options=_options(settings), maximum_concurrent_rpcs=settings.grpc_max_concurrent_rpcs)
+    intercepted: Any = CallInterceptor(access, settings.grpc_default_deadline_s)
+    server.add_generic_rpc_handlers((intercepted,))
     names = [name for _, _, name in services]
     for register, servicer, _ in services:
-        register(servicer, server)
+        register(servicer, intercepted)
     health_servicer = grpc_health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, intercepted)
     if settings.reflection:
-        reflection.enable_server_reflection((*names, grpc_health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+        known = (*names, grpc_health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection.aio.ReflectionServicer(known), intercepted)
     address = f"{settings.grpc_host}:{settings.grpc_port}"
     if settings.grpc_insecure:
         port = server.add_insecure_port(address)
@@ -94,7 +93,7 @@ def _access(settings: ServiceSettings, policy: Policy | None) -> Access:
         return Access(settings.org, None)
     if policy is None:
         raise ValueError("A server with mTLS needs a policy.")
-    return Access(settings.org, policy)
+    return Access(settings.org, policy, settings.grpc_max_calls_per_second)
 
 
 def _options(settings: ServiceSettings) -> list[tuple[str, int]]:

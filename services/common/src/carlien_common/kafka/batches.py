@@ -6,9 +6,10 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Final
 
-from carlien_common import metrics
+from carlien_common import metrics, spans
 from carlien_common.domain.errors import DomainError
 from carlien_common.failures import is_transient
 from carlien_common.kafka.events import Record, dead_letter_topic, origin_headers
@@ -82,6 +83,10 @@ class BatchProcessor:
             delay = min(MAX_DELAY_S, delay * 2)
 
     async def _apply(self, records: Sequence[Record]) -> None:
+        with _traced(self._group, records):
+            await self._apply_once(records)
+
+    async def _apply_once(self, records: Sequence[Record]) -> None:
         async with self._pool.acquire() as connection, connection.transaction():
             fresh = await claim(connection, self._group, records) if self._dedupe else records
             if fresh:
@@ -100,6 +105,20 @@ class BatchProcessor:
             raise ConsumerHaltedError(f"{topic} can't be written ({error.reason}); the record stays where it is") from error
         metrics.KAFKA_CONSUMED.labels(self._group, record.topic, "poison").inc()
         log.warning("record_set_aside", topic=record.topic, partition=record.partition, offset=record.offset, reason=reason)
+
+
+def _traced(group: str, records: Sequence[Record]) -> AbstractContextManager[None]:
+    """A record alone goes on with its event's trace; a batch is a trace of its own that names theirs."""
+    topic = records[0].topic
+    attributes: spans.Attributes = {
+        "messaging.system": "kafka",
+        "messaging.destination.name": topic,
+        "messaging.consumer.group.name": group,
+        "messaging.batch.message_count": len(records),
+    }
+    parent = records[0].traceparent if len(records) == 1 else None
+    links = () if len(records) == 1 else {record.traceparent: None for record in records if record.traceparent is not None}
+    return spans.span(f"process {topic}", "consumer", parent, attributes, links)
 
 
 async def claim(connection: Connection, group: str, records: Sequence[Record]) -> list[Record]:

@@ -6,7 +6,8 @@ ALTER TABLE device
     -- the device whose place this one took
     ADD COLUMN replaces text REFERENCES device (device_id),
     ADD CONSTRAINT signing_key_whole CHECK ((signing_algorithm IS NULL) = (signing_key IS NULL));
-CREATE INDEX device_replaces ON device (replaces) WHERE replaces IS NOT NULL;
+-- a device has one successor
+CREATE UNIQUE INDEX device_replaces ON device (replaces) WHERE replaces IS NOT NULL;
 
 -- VALID, INVALID or NO_KEY for a record with a signature, else null.
 ALTER TABLE frame ADD COLUMN signature_status text;

@@ -1,6 +1,7 @@
 """Puts telematics together: the only module that picks adapters."""
 
 import gc
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from carlien_common.postgres import Pool
 from carlien_common.postgres.pool import ping
 from carlien_telematics.adapters.kafka_consumer import FrameRecorder
 from carlien_telematics.adapters.kafka_frames import KafkaFramePublisher, frame_producer
+from carlien_telematics.adapters.platforms_file import read_platforms
 from carlien_telematics.adapters.postgres_access import PostgresAccessStore, PostgresPresence, follow_changes
 from carlien_telematics.adapters.postgres_registry import PostgresRegistry, PostgresTracks
 from carlien_telematics.adapters.postgres_upkeep import Upkeep
@@ -32,6 +34,7 @@ from carlien_telematics.gateway.server import Gateway
 from carlien_telematics.grpc_api.servicers import DataConsentServicer, DeviceServicer, TelematicsServicer
 from carlien_telematics.metrics import GatewayMetrics
 from carlien_telematics.service.access import AccessBook
+from carlien_telematics.service.platforms import Platforms
 
 PACKAGE = "carlien_telematics"
 log = get_logger(__name__)
@@ -136,9 +139,26 @@ async def _start_gateway(app: Application, settings: TelematicsSettings, pool: P
         frame_timeout_s=settings.frame_timeout_s,
         frames_per_second=settings.frames_per_second,
     )
-    gateway = Gateway(book, publisher, presence, GatewayMetrics(), limits)
+    platforms = read_platforms(settings.gb32960_platforms_file) if settings.gb32960_platforms_file else Platforms()
+    gateway = Gateway(book, publisher, presence, GatewayMetrics(), limits, platforms)
     publisher.drained = gateway.drained
-    wanted = {"gb32960": settings.gb32960_port} | ({} if settings.jt808_port is None else {"jt808": settings.jt808_port})
-    ports = await app.enter(gateway.listening(settings.gb32960_host, wanted))
+    offered = {
+        "gb32960": settings.gb32960_port,
+        "jt808": settings.jt808_port,
+        "gb32960_tls": settings.gb32960_tls_port,
+        "jt808_tls": settings.jt808_tls_port,
+    }
+    wanted = {name: port for name, port in offered.items() if port is not None}
+    ports = await app.enter(gateway.listening(settings.gb32960_host, wanted, _device_tls(settings)))
     log.info("devices_welcome", **ports)
     return ports
+
+
+def _device_tls(settings: TelematicsSettings) -> ssl.SSLContext | None:
+    if settings.device_tls_cert_file is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=settings.device_tls_ca_file)
+    context.load_cert_chain(settings.device_tls_cert_file, settings.device_tls_key_file)
+    if settings.device_tls_ca_file is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context

@@ -1,6 +1,9 @@
 """Configuration of telematics, from the environment."""
 
-from pydantic import Field
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from carlien_common.config import ServiceSettings
 
@@ -15,6 +18,17 @@ class TelematicsSettings(ServiceSettings):
     """Devices that speak GB/T 32960; 0 picks a free one."""
     jt808_port: int | None = Field(None, ge=0, le=65535)
     """Devices that speak JT/T 808, on the same host; not served where unset."""
+    gb32960_tls_port: int | None = Field(None, ge=0, le=65535)
+    """GB/T 32960 over TLS; not served where unset."""
+    jt808_tls_port: int | None = Field(None, ge=0, le=65535)
+    """JT/T 808 over TLS; not served where unset."""
+    device_tls_cert_file: Path | None = None
+    """Certificate chain of the TLS device ports; a certificate of its own, for devices don't know our internal authority."""
+    device_tls_key_file: Path | None = None
+    device_tls_ca_file: Path | None = None
+    """Where set, a device must show a certificate of this authority, beside its protocol's own login."""
+    gb32960_platforms_file: Path | None = None
+    """Platforms, their passwords and keys, and the keys of terminals: see `adapters/platforms_file.py`."""
     frame_topic: str = "carlien.telematics.frame.v1"
     consumer_group: str = "telematics"
     consumer_batch: int = Field(1000, ge=1, le=10_000)
@@ -31,3 +45,10 @@ class TelematicsSettings(ServiceSettings):
     """Days a record is kept after it was received."""
     deletion_grace_s: float = Field(60.0, ge=0)
     """Between a revocation and the deletion: what was on its way has arrived by then, and been refused."""
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        wanted = self.gb32960_tls_port is not None or self.jt808_tls_port is not None
+        if wanted and (self.device_tls_cert_file is None or self.device_tls_key_file is None):
+            raise ValueError("a TLS device port needs CARLIEN_DEVICE_TLS_CERT_FILE and CARLIEN_DEVICE_TLS_KEY_FILE")
+        return self

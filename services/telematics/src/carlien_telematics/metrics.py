@@ -22,6 +22,7 @@ STORED = Counter("carlien_telematics_consumer_stored_total", "Records stored for
 DUPLICATES = Counter("carlien_telematics_consumer_duplicates_total", "Records that were stored before.")
 DROPPED = Counter("carlien_telematics_consumer_dropped_total", "Records not stored, by reason.", ["reason"])
 UNDECODED = Counter("carlien_telematics_consumer_undecoded_total", "Records with bytes kept as they came, by reason.", ["reason"])
+SIGNATURES = Counter("carlien_telematics_consumer_signatures_total", "Signed records, by what became of the signature.", ["status"])
 CLOCK_AHEAD = Counter(
     "carlien_telematics_consumer_clock_ahead_total", "Records whose device time lies in the future; stored, but not as state."
 )

@@ -8,7 +8,7 @@ import asyncpg
 import grpc
 import pytest
 
-from carlien.telematics.v1 import telematics_service_pb2, telematics_service_pb2_grpc
+from carlien.telematics.v1 import profile_pb2, telematics_service_pb2, telematics_service_pb2_grpc
 from carlien_common.wire import instant_to_proto
 from carlien_telematics.codecs.gb32960 import Response
 from carlien_telematics.simulator.fleet import simulated_origin, vin_of
@@ -62,7 +62,7 @@ async def test_ten_days_make_trips_and_a_profile(service: Service, database: "Co
             telematics_service_pb2.GetBehaviourProfileRequest(vin=VIN, end_time=instant_to_proto(end), days=DAYS)
         )
     ).profile
-    assert seen.usage_nature == telematics_service_pb2.USAGE_NATURE_PRIVATE
+    assert seen.usage_nature == profile_pb2.USAGE_NATURE_PRIVATE
     assert seen.odometer_plausible
     assert seen.coverage > 0.9
     assert seen.main_overnight_share > 0.8

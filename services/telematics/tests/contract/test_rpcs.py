@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -21,7 +22,7 @@ from carlien_common.wire import instant_to_proto
 from carlien_telematics.codecs import gb32960, jt808
 from carlien_telematics.codecs.gb32960 import Command, Response
 from carlien_telematics.testing.gateway import Device, login, message
-from carlien_telematics.testing.service import ICCID, Service
+from carlien_telematics.testing.service import ICCID, Service, eventually
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -60,13 +61,6 @@ async def connected(service: Service, vin: str) -> Device:
     device = await service.connect()
     assert await device.ask(login(vin, ICCID)) == Response.SUCCESS
     return device
-
-
-async def eventually(ask: Any, wanted: Any) -> Any:
-    async with asyncio.timeout(30):
-        while not wanted(got := await ask()):  # noqa: ASYNC110 - another task's state
-            await asyncio.sleep(0.05)
-    return got
 
 
 async def state(service: Service, vin: str, role: str = "collections") -> telematics_service_pb2.VehicleState:
@@ -156,7 +150,7 @@ async def test_a_revocation_stops_records_and_deletes_what_is_there(service: Ser
     assert answers < 100  # a second's worth
     for table in ("frame", "position", "vehicle_state"):
         query = f"SELECT count(*) FROM {table} WHERE vin = $1"
-        await eventually(lambda query=query: database.fetchval(query, vin), lambda n: n == 0)
+        await eventually(partial(database.fetchval, query, vin), lambda n: n == 0)
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await state(service, vin)
     assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION

@@ -54,7 +54,8 @@ async def test_a_registered_device_with_consent_is_heard() -> None:
         (lambda b: b.access.allow(), record(), "NOT_LOGGED_IN"),
         (lambda b: b.access.allow(), message(Command.HEARTBEAT), "NOT_LOGGED_IN"),
         (lambda b: b.access.allow(), message(Command.HEARTBEAT, vin="\0" * 17), "NUL_VIN"),
-        (lambda b: b.access.allow(), message(Command.PLATFORM_LOGIN), "UNSUPPORTED"),
+        (lambda b: b.access.allow(), message(Command.PLATFORM_LOGIN), "BODY"),
+        (lambda b: b.access.allow(), message(Command.KEY_EXCHANGE), "UNSUPPORTED"),
     ],
 )
 async def test_who_may_not_is_refused_and_counted(prepare: Callable[[Bench], None], first: bytes, reason: str) -> None:

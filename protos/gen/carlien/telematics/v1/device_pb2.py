@@ -25,17 +25,21 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"carlien/telematics/v1/device.proto\x12\x15\x63\x61rlien.telematics.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa2\x02\n\x06\x44\x65vice\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0b\n\x03vin\x18\x02 \x01(\t\x12\x37\n\x08protocol\x18\x03 \x01(\x0e\x32%.carlien.telematics.v1.DeviceProtocol\x12\x33\n\x06status\x18\x04 \x01(\x0e\x32#.carlien.telematics.v1.DeviceStatus\x12\x31\n\rregistered_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_seen_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06online\x18\x07 \x01(\x08\x12\x15\n\ronline_reason\x18\x08 \x01(\t*i\n\x0e\x44\x65viceProtocol\x12\x1f\n\x1b\x44\x45VICE_PROTOCOL_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x45VICE_PROTOCOL_GB32960\x10\x01\x12\x19\n\x15\x44\x45VICE_PROTOCOL_JT808\x10\x02*b\n\x0c\x44\x65viceStatus\x12\x1d\n\x19\x44\x45VICE_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44\x45VICE_STATUS_ACTIVE\x10\x01\x12\x19\n\x15\x44\x45VICE_STATUS_RETIRED\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"carlien/telematics/v1/device.proto\x12\x15\x63\x61rlien.telematics.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\\\n\nSigningKey\x12:\n\talgorithm\x18\x01 \x01(\x0e\x32\'.carlien.telematics.v1.SigningAlgorithm\x12\x12\n\npublic_key\x18\x02 \x01(\x0c\"\x95\x03\n\x06\x44\x65vice\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0b\n\x03vin\x18\x02 \x01(\t\x12\x37\n\x08protocol\x18\x03 \x01(\x0e\x32%.carlien.telematics.v1.DeviceProtocol\x12\x33\n\x06status\x18\x04 \x01(\x0e\x32#.carlien.telematics.v1.DeviceStatus\x12\x31\n\rregistered_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_seen_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06online\x18\x07 \x01(\x08\x12\x15\n\ronline_reason\x18\x08 \x01(\t\x12\x36\n\x0bsigning_key\x18\t \x01(\x0b\x32!.carlien.telematics.v1.SigningKey\x12\x1a\n\x12replaces_device_id\x18\n \x01(\t\x12\x1d\n\x15replaced_by_device_id\x18\x0b \x01(\t*\xa0\x01\n\x0e\x44\x65viceProtocol\x12\x1f\n\x1b\x44\x45VICE_PROTOCOL_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x45VICE_PROTOCOL_GB32960\x10\x01\x12\x19\n\x15\x44\x45VICE_PROTOCOL_JT808\x10\x02\x12\x18\n\x14\x44\x45VICE_PROTOCOL_OBD2\x10\x03\x12\x1b\n\x17\x44\x45VICE_PROTOCOL_OEM_API\x10\x04*b\n\x0c\x44\x65viceStatus\x12\x1d\n\x19\x44\x45VICE_STATUS_UNSPECIFIED\x10\x00\x12\x18\n\x14\x44\x45VICE_STATUS_ACTIVE\x10\x01\x12\x19\n\x15\x44\x45VICE_STATUS_RETIRED\x10\x02*\x86\x01\n\x10SigningAlgorithm\x12!\n\x1dSIGNING_ALGORITHM_UNSPECIFIED\x10\x00\x12\x19\n\x15SIGNING_ALGORITHM_SM2\x10\x01\x12\x19\n\x15SIGNING_ALGORITHM_RSA\x10\x02\x12\x19\n\x15SIGNING_ALGORITHM_ECC\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'carlien.telematics.v1.device_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DEVICEPROTOCOL']._serialized_start=387
-  _globals['_DEVICEPROTOCOL']._serialized_end=492
-  _globals['_DEVICESTATUS']._serialized_start=494
-  _globals['_DEVICESTATUS']._serialized_end=592
-  _globals['_DEVICE']._serialized_start=95
-  _globals['_DEVICE']._serialized_end=385
+  _globals['_DEVICEPROTOCOL']._serialized_start=597
+  _globals['_DEVICEPROTOCOL']._serialized_end=757
+  _globals['_DEVICESTATUS']._serialized_start=759
+  _globals['_DEVICESTATUS']._serialized_end=857
+  _globals['_SIGNINGALGORITHM']._serialized_start=860
+  _globals['_SIGNINGALGORITHM']._serialized_end=994
+  _globals['_SIGNINGKEY']._serialized_start=94
+  _globals['_SIGNINGKEY']._serialized_end=186
+  _globals['_DEVICE']._serialized_start=189
+  _globals['_DEVICE']._serialized_end=594
 # @@protoc_insertion_point(module_scope)

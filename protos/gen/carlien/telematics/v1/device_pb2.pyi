@@ -30,6 +30,10 @@ class _DeviceProtocolEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Device
     """GB/T 32960-2016 or -2025."""
     DEVICE_PROTOCOL_JT808: _DeviceProtocol.ValueType  # 2
     """JT/T 808-2011, -2013 or -2019; device_id is the terminal number, the credential the terminal id or authentication code."""
+    DEVICE_PROTOCOL_OBD2: _DeviceProtocol.ValueType  # 3
+    """OBD-II values that someone reads out and uploads by IngestFrames."""
+    DEVICE_PROTOCOL_OEM_API: _DeviceProtocol.ValueType  # 4
+    """The platform of the car's maker, which uploads by IngestFrames."""
 
 class DeviceProtocol(_DeviceProtocol, metaclass=_DeviceProtocolEnumTypeWrapper):
     """What a device speaks."""
@@ -40,6 +44,10 @@ DEVICE_PROTOCOL_GB32960: DeviceProtocol.ValueType  # 1
 """GB/T 32960-2016 or -2025."""
 DEVICE_PROTOCOL_JT808: DeviceProtocol.ValueType  # 2
 """JT/T 808-2011, -2013 or -2019; device_id is the terminal number, the credential the terminal id or authentication code."""
+DEVICE_PROTOCOL_OBD2: DeviceProtocol.ValueType  # 3
+"""OBD-II values that someone reads out and uploads by IngestFrames."""
+DEVICE_PROTOCOL_OEM_API: DeviceProtocol.ValueType  # 4
+"""The platform of the car's maker, which uploads by IngestFrames."""
 Global___DeviceProtocol: _TypeAlias = DeviceProtocol  # noqa: Y015
 
 class _DeviceStatus:
@@ -66,6 +74,60 @@ DEVICE_STATUS_RETIRED: DeviceStatus.ValueType  # 2
 """Taken out of service; may not log in."""
 Global___DeviceStatus: _TypeAlias = DeviceStatus  # noqa: Y015
 
+class _SigningAlgorithm:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SigningAlgorithmEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SigningAlgorithm.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SIGNING_ALGORITHM_UNSPECIFIED: _SigningAlgorithm.ValueType  # 0
+    """Not stated; an error in a request."""
+    SIGNING_ALGORITHM_SM2: _SigningAlgorithm.ValueType  # 1
+    """SM2 with SM3 and the default user identity."""
+    SIGNING_ALGORITHM_RSA: _SigningAlgorithm.ValueType  # 2
+    """RSA, PKCS#1 v1.5 with SHA-256, at least 2048 bits."""
+    SIGNING_ALGORITHM_ECC: _SigningAlgorithm.ValueType  # 3
+    """ECDSA on P-256 with SHA-256."""
+
+class SigningAlgorithm(_SigningAlgorithm, metaclass=_SigningAlgorithmEnumTypeWrapper):
+    """What a device signs its records with (GB/T 32960.3-2025, table 8)."""
+
+SIGNING_ALGORITHM_UNSPECIFIED: SigningAlgorithm.ValueType  # 0
+"""Not stated; an error in a request."""
+SIGNING_ALGORITHM_SM2: SigningAlgorithm.ValueType  # 1
+"""SM2 with SM3 and the default user identity."""
+SIGNING_ALGORITHM_RSA: SigningAlgorithm.ValueType  # 2
+"""RSA, PKCS#1 v1.5 with SHA-256, at least 2048 bits."""
+SIGNING_ALGORITHM_ECC: SigningAlgorithm.ValueType  # 3
+"""ECDSA on P-256 with SHA-256."""
+Global___SigningAlgorithm: _TypeAlias = SigningAlgorithm  # noqa: Y015
+
+@_typing.final
+class SigningKey(_message.Message):
+    """The public key of a device that signs its records."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALGORITHM_FIELD_NUMBER: _builtins.int
+    PUBLIC_KEY_FIELD_NUMBER: _builtins.int
+    algorithm: Global___SigningAlgorithm.ValueType
+    """What it signs with."""
+    public_key: _builtins.bytes
+    """SM2 and ECC: the 64 bytes of the uncompressed point, or 65 with its mark. RSA: SubjectPublicKeyInfo in DER."""
+    def __init__(
+        self,
+        *,
+        algorithm: Global___SigningAlgorithm.ValueType = ...,
+        public_key: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "public_key", b"public_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SigningKey: _TypeAlias = SigningKey  # noqa: Y015
+
 @_typing.final
 class Device(_message.Message):
     """A device bound to a car."""
@@ -80,6 +142,9 @@ class Device(_message.Message):
     LAST_SEEN_AT_FIELD_NUMBER: _builtins.int
     ONLINE_FIELD_NUMBER: _builtins.int
     ONLINE_REASON_FIELD_NUMBER: _builtins.int
+    SIGNING_KEY_FIELD_NUMBER: _builtins.int
+    REPLACES_DEVICE_ID_FIELD_NUMBER: _builtins.int
+    REPLACED_BY_DEVICE_ID_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     """Identifier of the device: for GB/T 32960 its ICCID or the owner's own identifier."""
     vin: _builtins.str
@@ -92,6 +157,10 @@ class Device(_message.Message):
     """Whether a connection of it is open now."""
     online_reason: _builtins.str
     """Why it is in that state, for example LOGOUT, IDLE_TIMEOUT, CONNECTION_LOST."""
+    replaces_device_id: _builtins.str
+    """The device whose place it took; empty where it was the first."""
+    replaced_by_device_id: _builtins.str
+    """The device that took its place; empty where none has."""
     @_builtins.property
     def registered_at(self) -> _timestamp_pb2.Timestamp:
         """When it was registered."""
@@ -99,6 +168,10 @@ class Device(_message.Message):
     @_builtins.property
     def last_seen_at(self) -> _timestamp_pb2.Timestamp:
         """When it was last heard; unset where never."""
+
+    @_builtins.property
+    def signing_key(self) -> Global___SigningKey:
+        """The key its signatures are verified with; unset where it has none."""
 
     def __init__(
         self,
@@ -111,10 +184,13 @@ class Device(_message.Message):
         last_seen_at: _timestamp_pb2.Timestamp | None = ...,
         online: _builtins.bool = ...,
         online_reason: _builtins.str = ...,
+        signing_key: Global___SigningKey | None = ...,
+        replaces_device_id: _builtins.str = ...,
+        replaced_by_device_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["last_seen_at", b"last_seen_at", "registered_at", b"registered_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_seen_at", b"last_seen_at", "registered_at", b"registered_at", "signing_key", b"signing_key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "last_seen_at", b"last_seen_at", "online", b"online", "online_reason", b"online_reason", "protocol", b"protocol", "registered_at", b"registered_at", "status", b"status", "vin", b"vin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["device_id", b"device_id", "last_seen_at", b"last_seen_at", "online", b"online", "online_reason", b"online_reason", "protocol", b"protocol", "registered_at", b"registered_at", "replaced_by_device_id", b"replaced_by_device_id", "replaces_device_id", b"replaces_device_id", "signing_key", b"signing_key", "status", b"status", "vin", b"vin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -30,6 +30,8 @@ class RegisterDeviceRequest(_message.Message):
     PROTOCOL_FIELD_NUMBER: _builtins.int
     CREDENTIAL_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    SIGNING_KEY_FIELD_NUMBER: _builtins.int
+    REPLACES_DEVICE_ID_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     """Identifier of the device, unique."""
     vin: _builtins.str
@@ -40,6 +42,12 @@ class RegisterDeviceRequest(_message.Message):
     """What it proves itself with, protocol-specific; stored hashed. For GB/T 32960 vehicle login the ICCID."""
     idempotency_key: _builtins.str
     """A repeat with this key returns the first answer."""
+    replaces_device_id: _builtins.str
+    """The device of the same car whose place it takes, which is retired; empty where it is the first."""
+    @_builtins.property
+    def signing_key(self) -> _device_pb2.SigningKey:
+        """The public key of a device that signs its records (GB/T 32960.3-2025); unset where it doesn't."""
+
     def __init__(
         self,
         *,
@@ -48,10 +56,12 @@ class RegisterDeviceRequest(_message.Message):
         protocol: _device_pb2.DeviceProtocol.ValueType = ...,
         credential: _builtins.str = ...,
         idempotency_key: _builtins.str = ...,
+        signing_key: _device_pb2.SigningKey | None = ...,
+        replaces_device_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["signing_key", b"signing_key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "device_id", b"device_id", "idempotency_key", b"idempotency_key", "protocol", b"protocol", "vin", b"vin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "device_id", b"device_id", "idempotency_key", b"idempotency_key", "protocol", b"protocol", "replaces_device_id", b"replaces_device_id", "signing_key", b"signing_key", "vin", b"vin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -8,7 +8,7 @@ from carlien_common.kafka import Poison, Record
 from carlien_common.postgres import Connection
 from carlien_telematics.adapters.postgres_records import Partitions, PostgresRecordStore
 from carlien_telematics.codecs.errors import FrameError
-from carlien_telematics.metrics import CLOCK_AHEAD, DROPPED, DUPLICATES, STORED, UNDECODED
+from carlien_telematics.metrics import CLOCK_AHEAD, DROPPED, DUPLICATES, SIGNATURES, STORED, UNDECODED
 from carlien_telematics.service.recording import ReceivedFrame, record_batch
 
 _KNOWN_PROTOCOLS = frozenset({"GB32960_2016", "GB32960_2025", "JT808_2013", "JT808_2019"})
@@ -31,6 +31,8 @@ class FrameRecorder:
         DUPLICATES.inc(result.duplicates)
         DROPPED.labels("CONSENT_REVOKED").inc(result.without_consent)
         CLOCK_AHEAD.inc(result.clock_ahead)
+        for status, count in result.signatures.items():
+            SIGNATURES.labels(status).inc(count)
         for reason, count in result.undecoded.items():
             UNDECODED.labels(reason).inc(count)
 

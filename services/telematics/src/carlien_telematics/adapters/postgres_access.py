@@ -11,19 +11,27 @@ import asyncpg
 from carlien_common.domain.errors import unavailable
 from carlien_common.postgres import Pool
 from carlien_telematics.domain.access import Access, KnownDevice
-from carlien_telematics.domain.devices import Credential, DeviceProtocol, OnlineReason, Presence
+from carlien_telematics.domain.devices import Credential, DeviceProtocol, OnlineReason, Presence, SigningAlgorithm, SigningKey
 from carlien_telematics.service.access import AccessBook
 
 CHANNEL = "telematics_access"
 _UNAVAILABLE = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError, TimeoutError)
 
-_DEVICES = "SELECT device_id, protocol, credential_salt, credential_hash FROM device WHERE vin = $1 AND status = 'ACTIVE'"
+_DEVICES = """
+SELECT device_id, protocol, credential_salt, credential_hash, signing_algorithm, signing_key FROM device
+WHERE vin = $1 AND status = 'ACTIVE' ORDER BY device_id
+"""
 _CONSENT = """
 SELECT extract(epoch FROM max(expires_at))::float8 FROM data_consent
 WHERE vin = $1 AND revoked_at IS NULL AND granted_at <= now() AND expires_at > now()
 """
 
 _TERMINAL = "SELECT vin FROM device WHERE protocol = 'JT808' AND status = 'ACTIVE' AND ltrim(device_id, '0') = $1 LIMIT 1"
+
+
+def signing_key(algorithm: str | None, key: bytes | None) -> SigningKey | None:
+    """The key in a row of `device`."""
+    return None if algorithm is None or key is None else SigningKey(SigningAlgorithm(algorithm), key)
 
 
 class PostgresAccessStore:
@@ -41,7 +49,12 @@ class PostgresAccessStore:
         except _UNAVAILABLE as error:
             raise unavailable("DATABASE_UNAVAILABLE", "devices and consents can't be read") from error
         devices = (
-            KnownDevice(row["device_id"], DeviceProtocol(row["protocol"]), Credential(row["credential_salt"], row["credential_hash"]))
+            KnownDevice(
+                row["device_id"],
+                DeviceProtocol(row["protocol"]),
+                Credential(row["credential_salt"], row["credential_hash"]),
+                signing_key(row["signing_algorithm"], row["signing_key"]),
+            )
             for row in rows
         )
         return Access(vin, tuple(devices), until or 0.0)

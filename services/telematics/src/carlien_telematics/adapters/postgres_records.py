@@ -29,6 +29,7 @@ from carlien_telematics.adapters.binary_copy import (
     timestamp,
 )
 from carlien_telematics.codecs.gb32960.units import Numbers
+from carlien_telematics.domain.devices import SigningAlgorithm, SigningKey
 from carlien_telematics.domain.records import StateChange, StoredRecord
 
 _COLUMNS = (
@@ -45,12 +46,13 @@ _COLUMNS = (
     "missing",
     "undecoded",
     "undecoded_reason",
+    "signature_status",
     "latitude",
     "longitude",
     "speed_kmh",
     "odometer_km",
 )
-_FRAME_COLUMNS = ", ".join(_COLUMNS[:13])
+_FRAME_COLUMNS = ", ".join(_COLUMNS[: _COLUMNS.index("latitude")])
 _STAGING = f"""
 CREATE TEMP TABLE IF NOT EXISTS staging ON COMMIT DELETE ROWS AS
 SELECT {_FRAME_COLUMNS}, NULL::double precision AS latitude, NULL::double precision AS longitude, NULL::real AS speed_kmh,
@@ -59,6 +61,7 @@ FROM frame WHERE false
 """
 # In force now, not when the record was received: after a revocation nothing more is stored.
 _CONSENTED = "SELECT DISTINCT vin FROM data_consent WHERE vin = ANY($1) AND revoked_at IS NULL AND expires_at > now()"
+_SIGNING_KEYS = "SELECT device_id, signing_algorithm, signing_key FROM device WHERE device_id = ANY($1) AND signing_key IS NOT NULL"
 _INSERT_FRAMES = f"INSERT INTO frame ({_FRAME_COLUMNS}) SELECT {_FRAME_COLUMNS} FROM staging ON CONFLICT DO NOTHING"
 _INSERT_POSITIONS = """
 INSERT INTO position (vin, device_time, device_id, digest, latitude, longitude, speed_kmh, odometer_km, reissued, received_at)
@@ -106,6 +109,11 @@ class PostgresRecordStore:
     async def consented(self, vins: Collection[str]) -> set[str]:
         """Those cars that have a live consent now."""
         return {row["vin"] for row in await self._connection.fetch(_CONSENTED, sorted(vins))}
+
+    async def signing_keys(self, device_ids: Collection[str]) -> Mapping[str, SigningKey]:
+        """The public keys of those devices that have one."""
+        rows = await self._connection.fetch(_SIGNING_KEYS, sorted(device_ids))
+        return {row["device_id"]: SigningKey(SigningAlgorithm(row["signing_algorithm"]), row["signing_key"]) for row in rows}
 
     async def store(self, records: Sequence[StoredRecord], changes: Sequence[StateChange]) -> int:
         """Stores what isn't there yet; how many records that were."""
@@ -203,6 +211,7 @@ def _row(record: StoredRecord) -> bytes:
             jsonb(orjson.dumps(record.missing)) if record.missing else NULL,
             binary(record.undecoded) if record.undecoded else NULL,
             optional_text(record.undecoded_reason),
+            optional_text(record.signature_status),
             float8(position.latitude if position else None),
             float8(position.longitude if position else None),
             float4(vehicle.get("speed_kmh")),

@@ -11,13 +11,17 @@ from typing import Any
 import asyncpg
 
 from carlien_common.postgres import Connection
+from carlien_telematics.adapters.postgres_access import signing_key
 from carlien_telematics.domain.consents import Consent, Purpose
 from carlien_telematics.domain.devices import Credential, Device, DeviceProtocol, DeviceStatus, OnlineReason
 from carlien_telematics.domain.tracks import TrackPoint, VehicleState
 from carlien_telematics.domain.trips import Sample
 from carlien_telematics.service.reading import Cursor, Reader
 
-_DEVICE = "device_id, vin, protocol, status, registered_at, last_seen_at, online, online_reason"
+_DEVICE = """
+device_id, vin, protocol, status, registered_at, last_seen_at, online, online_reason, signing_algorithm, signing_key, replaces,
+(SELECT newer.device_id FROM device newer WHERE newer.replaces = device.device_id) AS replaced_by
+"""
 _CONSENT = "vin, purpose, granted_at, expires_at, revoked_at"
 
 
@@ -30,8 +34,9 @@ class PostgresRegistry:
     async def add_device(self, device: Device, credential: Credential) -> bool:
         """See `RegistryStore`."""
         added = await self._connection.fetchval(
-            "INSERT INTO device (device_id, vin, protocol, credential_salt, credential_hash, status, registered_at) "
-            "VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING true",
+            "INSERT INTO device (device_id, vin, protocol, credential_salt, credential_hash, status, registered_at, "
+            "signing_algorithm, signing_key, replaces) "
+            "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING RETURNING true",
             device.device_id,
             device.vin,
             device.protocol.value,
@@ -39,6 +44,9 @@ class PostgresRegistry:
             credential.digest,
             device.status.value,
             device.registered_at,
+            device.signing_key and device.signing_key.algorithm.value,
+            device.signing_key and device.signing_key.key,
+            device.replaces,
         )
         return bool(added)
 
@@ -185,6 +193,9 @@ def _device(row: asyncpg.Record) -> Device:
         row["last_seen_at"],
         row["online"],
         OnlineReason(row["online_reason"]),
+        signing_key(row["signing_algorithm"], row["signing_key"]),
+        row["replaces"],
+        row["replaced_by"],
     )
 
 

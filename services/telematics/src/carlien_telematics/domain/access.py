@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from carlien_telematics.domain.devices import Credential, DeviceProtocol
+from carlien_telematics.domain.devices import Credential, DeviceProtocol, SigningKey
 
 
 class Refusal(StrEnum):
@@ -20,6 +20,8 @@ class Refusal(StrEnum):
     ENCRYPTED = "ENCRYPTED"
     BODY = "BODY"
     UNSUPPORTED = "UNSUPPORTED"
+    SIGNATURE = "SIGNATURE"
+    PLATFORM = "PLATFORM"
     BROKER_UNAVAILABLE = "BROKER_UNAVAILABLE"
     DATABASE_UNAVAILABLE = "DATABASE_UNAVAILABLE"
 
@@ -31,6 +33,7 @@ class KnownDevice:
     device_id: str
     protocol: DeviceProtocol
     credential: Credential
+    signing_key: SigningKey | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,24 @@ class DeviceProtocol(StrEnum):
 
     GB32960 = "GB32960"
     JT808 = "JT808"
+    OBD2 = "OBD2"
+    OEM_API = "OEM_API"
+
+
+class SigningAlgorithm(StrEnum):
+    """What a device signs its records with (GB/T 32960.3-2025, table 8)."""
+
+    SM2 = "SM2"
+    RSA = "RSA"
+    ECC = "ECC"
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """The public key of a device: a point for SM2 and ECC, SubjectPublicKeyInfo in DER for RSA."""
+
+    algorithm: SigningAlgorithm
+    key: bytes
 
 
 class DeviceStatus(StrEnum):
@@ -85,6 +103,10 @@ class Device:
     last_seen_at: datetime | None = None
     online: bool = False
     online_reason: OnlineReason = OnlineReason.NEVER_CONNECTED
+    signing_key: SigningKey | None = None
+    replaces: str | None = None
+    """The device whose place it took."""
+    replaced_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 CLOCK_TOLERANCE = timedelta(minutes=10)
@@ -15,6 +16,14 @@ class Position:
 
     latitude: float
     longitude: float
+
+
+class SignatureStatus(StrEnum):
+    """What became of a record's signature."""
+
+    VALID = "VALID"
+    INVALID = "INVALID"
+    NO_KEY = "NO_KEY"
 
 
 @dataclass(slots=True)
@@ -34,6 +43,8 @@ class StoredRecord:
     undecoded_reason: str | None
     position: Position | None
     """Set where the record has a valid fix."""
+    signature_status: SignatureStatus | None = None
+    """None where the record has no signature."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,16 @@ class DeviceConnection(asyncio.Protocol, Generic[M]):
         self._logins_refused = 0
         self._tokens = gateway.limits.frames_per_second
 
+    @property
+    def admitted(self) -> bool:
+        """Whether someone has logged in."""
+        return self.vin is not None
+
+    @property
+    def shared(self) -> bool:
+        """Whether many cars are spoken for, which widens the connection's bounds."""
+        return False
+
     @abstractmethod
     def _take(self, message: M, access: Access | None = None) -> bool:
         """Deals with a message; False where the database must be asked first. With `access` it was asked."""
@@ -174,7 +184,8 @@ class DeviceConnection(asyncio.Protocol, Generic[M]):
             self.abort()
             return None
         limits = self.gateway.limits
-        self._tokens = min(limits.frames_per_second, self._tokens + limits.frames_per_second)
+        rate = limits.platform_frames_per_second if self.shared else limits.frames_per_second
+        self._tokens = min(rate, self._tokens + rate)
         if self._tokens > 0:
             self.resume("rate")
         if self._write_blocked_since and now - self._write_blocked_since > limits.write_timeout_s:
@@ -186,7 +197,9 @@ class DeviceConnection(asyncio.Protocol, Generic[M]):
         if self.device_id is not None and now - self._seen_noted > _SEEN_EVERY_S and self.last_heard > self._seen_noted:
             self._seen_noted = now
             self.gateway.heard(self.device_id)
-        quiet_since, allowed = (self.connected_at, limits.login_timeout_s) if self.vin is None else (self.last_heard, limits.idle_timeout_s)
+        quiet_since, allowed = (
+            (self.connected_at, limits.login_timeout_s) if not self.admitted else (self.last_heard, limits.idle_timeout_s)
+        )
         return OnlineReason.IDLE_TIMEOUT if now - quiet_since > allowed else None
 
     def close(self, reason: OnlineReason) -> None:
@@ -248,12 +261,14 @@ class DeviceConnection(asyncio.Protocol, Generic[M]):
             return Refusal.NOT_REGISTERED
         return None if access.consents(time.time()) else Refusal.CONSENT_MISSING
 
-    def _publish(self, frame: bytes, source_protocol: str, durable: Callable[[], None]) -> None:
+    def _publish(self, vin: str, device_id: str, frame: bytes, source_protocol: str, durable: Callable[[], None]) -> None:
         """Hands a record over; `durable` is called when it is, and the device may be told."""
+        limits = self.gateway.limits
+        room = limits.frames_in_flight_per_platform if self.shared else limits.frames_in_flight_per_connection
 
         def done(is_durable: bool) -> None:
             self._in_flight -= 1
-            if self._in_flight * 2 < self.gateway.limits.frames_in_flight_per_connection:
+            if self._in_flight * 2 < room:
                 self.resume("in flight")
             if is_durable:
                 durable()
@@ -261,9 +276,9 @@ class DeviceConnection(asyncio.Protocol, Generic[M]):
                 self.gateway.refused(Refusal.BROKER_UNAVAILABLE)
 
         self._in_flight += 1
-        if self._in_flight >= self.gateway.limits.frames_in_flight_per_connection:
+        if self._in_flight >= room:
             self.pause("in flight")
-        outgoing = OutgoingFrame(self.vin or "", self.device_id or "", source_protocol, frame, time.time_ns(), done)
+        outgoing = OutgoingFrame(vin, device_id, source_protocol, frame, time.time_ns(), done)
         self.gateway.publish(outgoing, self)
 
     def _answer(self, answer: bytes) -> None:

@@ -86,7 +86,7 @@ class Jt808Connection(DeviceConnection[Message]):
         def durable() -> None:
             self._acknowledge(message, _DONE)
 
-        self._publish(whole.raw, source, durable)
+        self._publish(access.vin, device_id, whole.raw, source, durable)
 
     async def _find(self, message: Message) -> tuple[Access, KnownDevice] | None:
         """The car and device of a terminal number."""

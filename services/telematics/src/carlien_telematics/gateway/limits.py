@@ -21,9 +21,12 @@ class Limits:
     refused_logins: int = 5
     """Refused logins before a connection is closed: who guesses credentials has to connect again for every few."""
     frames_in_flight_per_connection: int = 256
+    frames_in_flight_per_platform: int = 8_192
     frames_in_flight: int = 20_000
     """Over all connections; above it sockets are not read until half of them are durable."""
     frames_per_second: float = 500.0
     """Sustained rate of one connection; above it its socket is read only once a second."""
+    platform_frames_per_second: float = 10_000.0
+    """Sustained rate of a platform's connection, which carries many cars."""
     held_messages: int = 1_024
     """Messages kept while the car's access is looked up; reading stops meanwhile, so one read's worth is enough."""

@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
@@ -17,9 +18,11 @@ from carlien_telematics.gateway.jt808 import Jt808Connection
 from carlien_telematics.gateway.limits import Limits
 from carlien_telematics.metrics import GatewayMetrics
 from carlien_telematics.service.access import AccessBook
+from carlien_telematics.service.platforms import Platforms
 from carlien_telematics.service.publishing import FramePublisher, OutgoingFrame
 
 _BACKLOG = 4_096
+_TLS = "_tls"
 Connection = DeviceConnection[Any]
 CONNECTIONS: dict[str, type[Gb32960Connection] | type[Jt808Connection]] = {"gb32960": Gb32960Connection, "jt808": Jt808Connection}
 
@@ -41,8 +44,10 @@ class Gateway:
         presence: PresenceSink,
         metrics: GatewayMetrics,
         limits: Limits,
+        platforms: Platforms | None = None,
     ) -> None:
         self.access = access
+        self.platforms = platforms or Platforms()
         self.metrics = metrics
         self.limits = limits
         self.now = time.monotonic()
@@ -94,6 +99,11 @@ class Gateway:
         """A device is alive."""
         self._note(device_id, True, OnlineReason.LOGIN)
 
+    def forwarded(self, device_id: str, online: bool, reason: OnlineReason) -> None:
+        """A platform speaks for a device, or no longer; one that is connected by itself is left alone."""
+        if device_id not in self._by_device:
+            self._note(device_id, online, reason)
+
     def refused(self, reason: Refusal) -> None:
         """A well-formed message was not taken."""
         self.metrics.refused(reason)
@@ -124,16 +134,29 @@ class Gateway:
     # -- life
 
     @asynccontextmanager
-    async def listening(self, host: str, ports: Mapping[str, int]) -> AsyncIterator[dict[str, int]]:
-        """Serves each protocol on its port (0: any free one) and yields the ports; closes every connection at the end."""
+    async def listening(self, host: str, ports: Mapping[str, int], tls: ssl.SSLContext | None = None) -> AsyncIterator[dict[str, int]]:
+        """Serves each of `CONNECTIONS` on its port (0: any free one) and yields the ports; closes every connection at the end.
+
+        Names that end in `_tls` need `tls`. Raises ValueError where it is missing.
+        """
         loop = asyncio.get_running_loop()
         servers: dict[str, asyncio.Server] = {}
         sweeper = loop.create_task(self._sweep())
         try:
             for protocol, port in ports.items():
-                kind = CONNECTIONS[protocol]
-                welcome = functools.partial(kind, self)
-                servers[protocol] = await loop.create_server(welcome, host, port, backlog=_BACKLOG, family=socket.AF_INET)
+                secured = protocol.endswith(_TLS)
+                if secured and tls is None:
+                    raise ValueError(f"{protocol} needs a certificate")
+                welcome = functools.partial(CONNECTIONS[protocol.removesuffix(_TLS)], self)
+                servers[protocol] = await loop.create_server(
+                    welcome,
+                    host,
+                    port,
+                    backlog=_BACKLOG,
+                    family=socket.AF_INET,
+                    ssl=tls if secured else None,
+                    ssl_handshake_timeout=self.limits.login_timeout_s if secured else None,
+                )
             yield {protocol: int(server.sockets[0].getsockname()[1]) for protocol, server in servers.items()}
         finally:
             for server in servers.values():

@@ -13,7 +13,7 @@ from carlien_common.domain.errors import invalid
 from carlien_common.wire import instant_to_proto
 from carlien_telematics.domain.behaviour import Profile
 from carlien_telematics.domain.consents import Consent, Purpose
-from carlien_telematics.domain.devices import Device, DeviceProtocol
+from carlien_telematics.domain.devices import Device, DeviceProtocol, SigningAlgorithm, SigningKey
 from carlien_telematics.domain.tracks import GENERALISED_DECIMALS, TrackPoint, VehicleState
 from carlien_telematics.domain.trips import Trip
 from carlien_telematics.service.reading import Cursor
@@ -55,7 +55,29 @@ def device_to_proto(device: Device) -> device_pb2.Device:
         last_seen_at=_instant(device.last_seen_at),
         online=device.online,
         online_reason=device.online_reason.value,
+        signing_key=_signing_key_to_proto(device.signing_key),
+        replaces_device_id=device.replaces or "",
+        replaced_by_device_id=device.replaced_by or "",
     )
+
+
+def _signing_key_to_proto(key: SigningKey | None) -> device_pb2.SigningKey | None:
+    if key is None:
+        return None
+    algorithm = device_pb2.SigningAlgorithm.Value(f"SIGNING_ALGORITHM_{key.algorithm}")
+    return device_pb2.SigningKey(algorithm=algorithm, public_key=key.key)
+
+
+def signing_key_from_proto(message: device_pb2.SigningKey) -> SigningKey | None:
+    """None where it isn't set. Raises INVALID SIGNING_ALGORITHM; whether the key is one, the registration looks at."""
+    if not message.ByteSize():
+        return None
+    try:
+        algorithm = SigningAlgorithm(device_pb2.SigningAlgorithm.Name(message.algorithm).removeprefix("SIGNING_ALGORITHM_"))
+    except ValueError:
+        raise invalid("signing_key.algorithm", "SIGNING_ALGORITHM", "State what the device signs with.") from None
+    key = message.public_key
+    return SigningKey(algorithm, key[1:] if len(key) == 65 and key[0] == 4 else key)
 
 
 def consent_to_proto(consent: Consent, now: datetime) -> consent_pb2.DataConsent:

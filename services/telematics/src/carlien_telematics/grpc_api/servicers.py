@@ -71,11 +71,17 @@ class DeviceServicer(device_service_pb2_grpc.DeviceServiceServicer):
         self, request: device_service_pb2.RegisterDeviceRequest, _context: Context
     ) -> device_service_pb2.RegisterDeviceResponse:
         """Registers a device."""
-        protocol = converters.protocol_from_proto(request.protocol)
+        new = registry.NewDevice(
+            device_id=request.device_id,
+            vin=request.vin,
+            protocol=converters.protocol_from_proto(request.protocol),
+            credential=request.credential,
+            signing_key=converters.signing_key_from_proto(request.signing_key),
+            replaces=request.replaces_device_id or None,
+        )
 
         async def act(devices: RegistryStore) -> device_service_pb2.RegisterDeviceResponse:
-            now = self._clock()
-            device = await registry.register_device(devices, request.device_id, request.vin, protocol, request.credential, now)
+            device = await registry.register_device(devices, new, self._clock())
             return device_service_pb2.RegisterDeviceResponse(device=converters.device_to_proto(device))
 
         answer = device_service_pb2.RegisterDeviceResponse

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -11,7 +11,9 @@ from carlien_telematics.codecs import gb32960, jt808
 from carlien_telematics.codecs.digest import data_digest
 from carlien_telematics.codecs.errors import FrameError, Reason
 from carlien_telematics.codecs.gb32960 import Command
-from carlien_telematics.domain.records import Position, StateChange, StoredRecord, is_clock_ahead, state_changes
+from carlien_telematics.crypto import signatures
+from carlien_telematics.domain.devices import SigningKey
+from carlien_telematics.domain.records import Position, SignatureStatus, StateChange, StoredRecord, is_clock_ahead, state_changes
 
 _JT808_BATCH = 0x0704
 
@@ -38,6 +40,8 @@ class StoreResult:
     """Stored, but too far in the future to be a state."""
     undecoded: Counter[str]
     """Stored with bytes that could not be read, by reason."""
+    signatures: Counter[str]
+    """Signed records by what became of the signature."""
 
 
 class RecordStore(Protocol):
@@ -46,8 +50,32 @@ class RecordStore(Protocol):
     async def consented(self, vins: Collection[str]) -> set[str]:
         """Those cars that have a live consent now."""
 
+    async def signing_keys(self, device_ids: Collection[str]) -> Mapping[str, SigningKey]:
+        """The public keys of those devices that have one."""
+
     async def store(self, records: Sequence[StoredRecord], changes: Sequence[StateChange]) -> int:
         """Stores each record that isn't there yet, with its position, and the newest states; how many were new."""
+
+
+async def verify_signatures(records: Sequence[StoredRecord], frames: Sequence[ReceivedFrame], store: RecordStore) -> None:
+    """Notes on each signed record whether its device signed it. A bad signature is evidence: the record is kept."""
+    signed = [(record, frame.raw) for record, frame in zip(records, frames, strict=True) if "signature" in record.units]
+    if not signed:
+        return
+    keys = await store.signing_keys({record.device_id for record, _ in signed})
+    for record, raw in signed:
+        record.signature_status = _signature_status(keys.get(record.device_id), raw, record.units["signature"])
+
+
+def _signature_status(key: SigningKey | None, raw: bytes, signature: Mapping[str, Any]) -> SignatureStatus:
+    if key is None:
+        return SignatureStatus.NO_KEY
+    envelope = gb32960.trusted(raw)
+    message = gb32960.signed_bytes(envelope.data, envelope.version)
+    if message is None or signature["algorithm"] != key.algorithm:
+        return SignatureStatus.INVALID
+    valid = signatures.verify(key.algorithm, key.key, message, bytes.fromhex(signature["r"]), bytes.fromhex(signature["s"]))
+    return SignatureStatus.VALID if valid else SignatureStatus.INVALID
 
 
 def read_frame(frame: ReceivedFrame) -> list[StoredRecord]:
@@ -136,15 +164,17 @@ async def record_batch(frames: Sequence[ReceivedFrame], store: RecordStore) -> S
     """
     consented = await store.consented({frame.vin for frame in frames})
     read = 0
-    records: dict[tuple[str, datetime, str, bytes], StoredRecord] = {}
+    records: dict[tuple[str, datetime, str, bytes], tuple[StoredRecord, ReceivedFrame]] = {}
     for frame in frames:
         if frame.vin in consented:
             for record in read_frame(frame):
                 read += 1
-                records.setdefault((record.vin, record.device_time, record.device_id, record.digest), record)
-    unique = list(records.values())
+                records.setdefault((record.vin, record.device_time, record.device_id, record.digest), (record, frame))
+    unique = [record for record, _ in records.values()]
+    await verify_signatures(unique, [frame for _, frame in records.values()], store)
     stored = await store.store(unique, state_changes(unique)) if unique else 0
     without_consent = sum(frame.vin not in consented for frame in frames)
     clock_ahead = sum(is_clock_ahead(record) for record in unique)
     undecoded = Counter(record.undecoded_reason for record in unique if record.undecoded_reason)
-    return StoreResult(stored, read - stored, without_consent, clock_ahead, undecoded)
+    signed = Counter(record.signature_status.value for record in unique if record.signature_status is not None)
+    return StoreResult(stored, read - stored, without_consent, clock_ahead, undecoded, signed)

@@ -2,17 +2,21 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from carlien_common.domain.errors import duplicate, invalid, not_found, precondition
 from carlien_common.domain.vin import parse_vin
+from carlien_telematics.crypto import signatures
 from carlien_telematics.domain.consents import Consent, Purpose
-from carlien_telematics.domain.devices import Credential, Device, DeviceProtocol, DeviceStatus
+from carlien_telematics.domain.devices import Credential, Device, DeviceProtocol, DeviceStatus, SigningKey
 
 _DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}").fullmatch
 MAX_CREDENTIAL = 256
 MAX_REASON = 200
+REPLACED = "REPLACED"
+"""Why a device is retired whose successor is registered."""
 
 
 class RegistryStore(Protocol):
@@ -57,19 +61,48 @@ def check_credential(credential: str) -> str:
     return credential
 
 
-async def register_device(
-    store: RegistryStore, device_id: str, vin: str, protocol: DeviceProtocol, credential: str, now: datetime
-) -> Device:
-    """Binds a new device to a car. DUPLICATE DEVICE_EXISTS where the identifier is taken, also by a retired one."""
-    device = Device(check_device_id(device_id), parse_vin(vin).value, protocol, DeviceStatus.ACTIVE, now)
-    if not await store.add_device(device, Credential.of(check_credential(credential))):
+@dataclass(frozen=True, slots=True)
+class NewDevice:
+    """What a registration says."""
+
+    device_id: str
+    vin: str
+    protocol: DeviceProtocol
+    credential: str
+    signing_key: SigningKey | None = None
+    replaces: str | None = None
+
+
+async def register_device(store: RegistryStore, new: NewDevice, now: datetime) -> Device:
+    """Binds a new device to a car. DUPLICATE DEVICE_EXISTS where the identifier is taken, also by a retired one.
+
+    With `replaces` the older device of the same car is retired with the same stroke, where it isn't already. INVALID
+    SIGNING_KEY, PRECONDITION REPLACES_OTHER_CAR, ALREADY_REPLACED.
+    """
+    device_id, credential = check_device_id(new.device_id), check_credential(new.credential)
+    vin = parse_vin(new.vin).value
+    if new.signing_key is not None:
+        try:
+            signatures.check_key(new.signing_key.algorithm, new.signing_key.key)
+        except ValueError as error:
+            raise invalid("signing_key", "SIGNING_KEY", f"Not a public key of {new.signing_key.algorithm}: {error}.") from None
+    if new.replaces is not None:
+        older = await get_device(store, new.replaces, "replaces_device_id")
+        if older.vin != vin:
+            raise precondition("REPLACES_OTHER_CAR", f"Device {older.device_id} is bound to another car.")
+        if older.replaced_by is not None:
+            raise precondition("ALREADY_REPLACED", f"Device {older.device_id} was replaced by {older.replaced_by}.")
+        if older.status is DeviceStatus.ACTIVE:
+            await store.retire(older.device_id, now, REPLACED)
+    device = Device(device_id, vin, new.protocol, DeviceStatus.ACTIVE, now, signing_key=new.signing_key, replaces=new.replaces)
+    if not await store.add_device(device, Credential.of(credential)):
         raise duplicate("DEVICE_EXISTS", f"Device {device_id} is registered; a replacement gets an identifier of its own.")
     return device
 
 
-async def get_device(store: RegistryStore, device_id: str) -> Device:
+async def get_device(store: RegistryStore, device_id: str, field: str = "device_id") -> Device:
     """NOT_FOUND DEVICE_UNKNOWN."""
-    device = await store.device(check_device_id(device_id))
+    device = await store.device(check_device_id(device_id, field))
     if device is None:
         raise not_found("DEVICE_UNKNOWN", f"There is no device {device_id}.")
     return device

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections import Counter
 from datetime import UTC, datetime
 from typing import Self
@@ -15,6 +16,7 @@ from carlien_telematics.gateway.limits import Limits
 from carlien_telematics.gateway.server import Gateway
 from carlien_telematics.metrics import GatewayMetrics
 from carlien_telematics.service.access import AccessBook
+from carlien_telematics.service.platforms import Platforms
 from carlien_telematics.service.publishing import OutgoingFrame
 
 VIN = "LSVNV2187E2100001"
@@ -111,20 +113,22 @@ class CountingMetrics(GatewayMetrics):
 class Bench:
     """A listening gateway with fakes around it."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
+    def __init__(self, limits: Limits | None = None, platforms: Platforms | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.access = FakeAccess()
         self.book = AccessBook(self.access)
         self.book.trust(True)
         self.publisher = FakePublisher()
         self.presence = FakePresence()
         self.metrics = CountingMetrics()
-        self.gateway = Gateway(self.book, self.publisher, self.presence, self.metrics, limits or Limits())
-        self.port = self.jt808_port = 0
+        self.gateway = Gateway(self.book, self.publisher, self.presence, self.metrics, limits or Limits(), platforms)
+        self.port = self.jt808_port = self.tls_port = 0
+        self._tls = tls
         self._open = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        ports = await self._open.enter_async_context(self.gateway.listening("127.0.0.1", {"gb32960": 0, "jt808": 0}))
-        self.port, self.jt808_port = ports["gb32960"], ports["jt808"]
+        wanted = {"gb32960": 0, "jt808": 0} | ({"gb32960_tls": 0} if self._tls else {})
+        ports = await self._open.enter_async_context(self.gateway.listening("127.0.0.1", wanted, self._tls))
+        self.port, self.jt808_port, self.tls_port = ports["gb32960"], ports["jt808"], ports.get("gb32960_tls", 0)
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -199,10 +203,10 @@ def record(
     return message(command, gb32960.encode_record(version, at, units), vin, version)
 
 
-async def connect(port: int) -> Device:
+async def connect(port: int, tls: ssl.SSLContext | None = None) -> Device:
     """A terminal connected to a gateway on this machine, with small buffers."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
     sock.setblocking(False)
     await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
-    return Device(*await asyncio.open_connection(sock=sock))
+    return Device(*await asyncio.open_connection(sock=sock, ssl=tls, server_hostname="localhost" if tls else None))

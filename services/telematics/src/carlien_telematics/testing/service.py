@@ -1,10 +1,11 @@
 """A running service, driven as its users do: stubs by role, devices, consents. For tests."""
 
+import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 
@@ -110,3 +111,11 @@ class Service:
             await terminal.close()
         for channel in self.channels.values():
             await channel.close()
+
+
+async def eventually(ask: Callable[[], Awaitable[Any]], wanted: Callable[[Any], bool]) -> Any:
+    """Asks until the answer is as wanted, and returns it."""
+    async with asyncio.timeout(30):
+        while not wanted(got := await ask()):  # noqa: ASYNC110 - another task's state
+            await asyncio.sleep(0.05)
+    return got

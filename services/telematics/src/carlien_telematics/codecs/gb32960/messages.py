@@ -1,10 +1,11 @@
 """Data units of the other messages: login, logout, platform login and logout, activation, key exchange."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from carlien_telematics.codecs.errors import FrameError, Reason
 from carlien_telematics.codecs.gb32960.frame import Version, decode_time, encode_time
+from carlien_telematics.codecs.gb32960.tables import SIGNATURE_ALGORITHMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,20 @@ class KeyExchange:
     key: bytes
     valid_from: datetime
     valid_to: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """2025, table B.3: a car's chip and public key, signed with that key. `signed` is what the signature covers."""
+
+    device_time: datetime
+    chip_id: str
+    public_key: bytes
+    vin: str
+    algorithm: str | int
+    r: bytes
+    s: bytes
+    signed: bytes = field(default=b"", compare=False, repr=False)
 
 
 def _text(data: bytes) -> str:
@@ -122,3 +137,35 @@ def encode_key_exchange(exchange: KeyExchange) -> bytes:
     """Inverse of `decode_key_exchange`."""
     times = encode_time(exchange.valid_from) + encode_time(exchange.valid_to)
     return bytes((exchange.encryption,)) + len(exchange.key).to_bytes(2, "big") + exchange.key + times
+
+
+def decode_activation(data: bytes) -> Activation:
+    """Raises FrameError(BODY, DEVICE_TIME)."""
+    if len(data) < 24:
+        raise FrameError(Reason.BODY, "activation cut short")
+    key_end = 24 + int.from_bytes(data[22:24], "big")
+    signed_end = key_end + 17
+    r_end = signed_end + 3 + int.from_bytes(data[signed_end + 1 : signed_end + 3], "big")
+    s_end = r_end + 2 + int.from_bytes(data[r_end : r_end + 2], "big")
+    _exactly(data, s_end, "activation")
+    return Activation(
+        device_time=decode_time(data),
+        chip_id=_text(data[6:22]),
+        public_key=data[24:key_end],
+        vin=_text(data[key_end:signed_end]),
+        algorithm=SIGNATURE_ALGORITHMS.get(data[signed_end], data[signed_end]),
+        r=data[signed_end + 3 : r_end],
+        s=data[r_end + 2 :],
+        signed=data[:signed_end],
+    )
+
+
+def encode_activation(activation: Activation) -> bytes:
+    """Inverse of `decode_activation`; with `r` and `s` empty its first part is what has to be signed."""
+    codes = {name: code for code, name in SIGNATURE_ALGORITHMS.items()}
+    algorithm = codes[activation.algorithm] if isinstance(activation.algorithm, str) else activation.algorithm
+    key, vin = activation.public_key, activation.vin.encode("ascii").ljust(17, b" ")
+    head = encode_time(activation.device_time) + activation.chip_id.encode("ascii").ljust(16, b" ")
+    signed = head + len(key).to_bytes(2, "big") + key + vin
+    numbers = b"".join(len(number).to_bytes(2, "big") + number for number in (activation.r, activation.s))
+    return signed + bytes((algorithm,)) + numbers

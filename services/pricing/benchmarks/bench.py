@@ -30,7 +30,7 @@ from carlien_pricing.domain.book import STRESSES, Book, reprice
 from carlien_pricing.domain.counteroffers import counteroffers
 from carlien_pricing.domain.engine import price
 from carlien_pricing.domain.matrix import UsageFacts
-from carlien_pricing.domain.watch import Mark, Watch
+from carlien_pricing.domain.watch_state import Mark, Watch
 from carlien_pricing.service.ports import HeldAppraisal
 
 BUNDLE = load_bundle()
@@ -97,8 +97,9 @@ async def watch(loans: int = 100_000, events: int = 20_000, batch: int = 500) ->
 
     from carlien_common.domain.clock import utc_now
     from carlien_common.postgres import migrate
-    from carlien_pricing.adapters.postgres import Outlet, PostgresStore
-    from carlien_pricing.domain.watch import Cause
+    from carlien_pricing.adapters.outlet import Outlet
+    from carlien_pricing.adapters.postgres import PostgresStore
+    from carlien_pricing.domain.watch_state import Cause
     from carlien_pricing.messages import watch_response
     from carlien_pricing.service.watching import Watching
 

@@ -25,15 +25,17 @@ from carlien_common.outbox import OutboxRelay
 from carlien_common.postgres.pool import ping
 from carlien_pricing import metrics
 from carlien_pricing.adapters.codec import input_hash
-from carlien_pricing.adapters.consumers import AppraisalConsumer, IndexConsumer, LienConsumer
+from carlien_pricing.adapters.consumers import AlertConsumer, AppraisalConsumer, IndexConsumer, LienConsumer, ProfileConsumer
 from carlien_pricing.adapters.models import load_scorecard
+from carlien_pricing.adapters.outlet import Outlet
 from carlien_pricing.adapters.policies import parse_bundle, read_files
-from carlien_pricing.adapters.postgres import Outlet, PostgresStore
+from carlien_pricing.adapters.postgres import PostgresStore
 from carlien_pricing.adapters.upstream import GrpcLienRegistry, GrpcTelematics, GrpcValuation
 from carlien_pricing.config import PricingSettings
 from carlien_pricing.grpc_api.pricing_servicer import PricingServicer
 from carlien_pricing.grpc_api.watch_servicer import WatchServicer
 from carlien_pricing.messages import quote_response, watch_response
+from carlien_pricing.service.auditing import Auditing
 from carlien_pricing.service.quoting import Dependencies, Quoting
 from carlien_pricing.service.watching import Watching
 
@@ -59,12 +61,13 @@ async def serve(settings: PricingSettings, clock: Clock = utc_now, started: Call
         valuation = await app.enter(channel(settings, settings.valuation_address))
         liens = await app.enter(channel(settings, settings.lien_registry_address))
         telematics = await app.enter(channel(settings, settings.telematics_address))
+        ask_telematics = GrpcTelematics(telematics, settings.telematics_timeout_s)
         quoting = Quoting(
             Dependencies(
                 store,
                 GrpcValuation(valuation, settings.valuation_timeout_s),
                 GrpcLienRegistry(liens, settings.lien_registry_timeout_s),
-                GrpcTelematics(telematics, settings.telematics_timeout_s),
+                ask_telematics,
                 model,
             ),
             policies,
@@ -74,6 +77,7 @@ async def serve(settings: PricingSettings, clock: Clock = utc_now, started: Call
             f"{PACKAGE} {version('carlien-pricing')}",
         )
         watching = Watching(store, policies, clock, watch_response)
+        auditing = Auditing(store, ask_telematics, policies, clock)
 
         sender = await app.enter(producer(settings, f"carlien-{NAME}"))
         app.spawn("outbox", OutboxRelay(settings, sender).run())
@@ -84,11 +88,15 @@ async def serve(settings: PricingSettings, clock: Clock = utc_now, started: Call
                 IndexConsumer(store, watching, settings.index_segment, settings.index_region),
             ),
             "liens": (settings.lien_topic, LienConsumer(store, watching, settings.msp_id)),
+            "alerts": (settings.alert_topic, AlertConsumer(store, watching)),
+            "profiles": (settings.profile_topic, ProfileConsumer(store, watching)),
         }
         for name, (topic, handler) in consumers.items():
             loop = KafkaConsumerLoop(settings, [topic], f"{settings.consumer_group}-{name}", handler, pool=pool, producer=sender)
             app.readiness(f"consumer-{name}", loop.check)
             app.spawn(f"consumer-{name}", loop.run())
+        app.spawn("index", _every(settings.index_check_s, watching.carry_on))
+        app.spawn("stock-audits", _every(settings.audit_check_s, auditing.audit))
         app.spawn("cure-periods", _every(settings.cure_check_s, watching.end_cure_periods))
         app.spawn("watch-events-retention", _every(_RETENTION_EVERY_S, watching.forget_changes))
         app.spawn("book-metrics", _every(settings.book_metrics_s, lambda: _count(store)))
@@ -130,9 +138,11 @@ async def _every(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
 
 
 async def _count(store: PostgresStore) -> None:
+    stages, heat = await store.count_watches()
+    # Without a pause in between, so that no scrape sees half a book.
     metrics.WATCHES.clear()
     metrics.BOOK_HEAT.clear()
-    await store.count_watches(
-        lambda stage, count: metrics.WATCHES.labels(stage).set(count),
-        lambda band, tier, count: metrics.BOOK_HEAT.labels(band, str(tier)).set(count),
-    )
+    for stage, count in stages.items():
+        metrics.WATCHES.labels(stage).set(count)
+    for (band, tier), count in heat.items():
+        metrics.BOOK_HEAT.labels(band, str(tier)).set(count)

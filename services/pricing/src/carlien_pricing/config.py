@@ -31,11 +31,17 @@ class PricingSettings(ServiceSettings):
     index_region: str = ""
     """Its region; empty takes any, for a lender of one market."""
     lien_topic: str = "carlien.lien.event.v1"
+    alert_topic: str = "carlien.telematics.alert.v1"
+    profile_topic: str = "carlien.telematics.profile.v1"
     quote_topic: str = "carlien.pricing.quote.v1"
     watch_topic: str = "carlien.pricing.watch.v1"
     consumer_group: str = "carlien-pricing"
     """Prefix of the consumer groups."""
     cure_check_s: float = Field(30.0, gt=0)
     """How often margin calls are looked at whose cure period may have ended."""
+    index_check_s: float = Field(1.0, gt=0)
+    """How often watches are looked for that the newest index hasn't carried on yet."""
+    audit_check_s: float = Field(30.0, gt=0)
+    """How often stock is looked for whose audit is due."""
     book_metrics_s: float = Field(15.0, gt=0)
     """How often the book is counted for the metrics."""

@@ -11,7 +11,7 @@ from carlien_pricing.domain.counteroffers import Counteroffer
 from carlien_pricing.domain.legality import CapAnswer
 from carlien_pricing.domain.matrix import Axis, Cell
 from carlien_pricing.domain.quote import LossFigures
-from carlien_pricing.domain.watch import Stage, Watch
+from carlien_pricing.domain.watch_state import Stage, Watch
 from carlien_pricing.service.ports import QuoteRecord, QuoteStatus
 
 _STATUS = {
@@ -203,7 +203,15 @@ def watch_message(watch: Watch) -> watch_pb2.Watch:
         driver_loss=money(watch.driver_loss),
         market_loss=money(watch.market_loss),
         monitoring_tier=watch.monitoring_tier,
+        open_alerts=[watch_pb2.WatchedAlert(alert_id=alert.alert_id, kinds=alert.kinds, severity=alert.severity) for alert in watch.alerts],
+        index_vintage=watch.index_vintage,
     )
+    if watch.usage is not None:
+        message.usage_risk_score = watch.usage.risk_score
+        if watch.usage.trust is not None:
+            message.telemetry_trust = watch.usage.trust
+    if watch.audit is not None:
+        message.next_stock_audit_at.CopyFrom(instant_to_proto(watch.audit.due_at))
     if watch.cure_until is not None:
         message.cure_until.CopyFrom(instant_to_proto(watch.cure_until))
     return message

@@ -28,7 +28,9 @@ async def service(
 ) -> AsyncIterator[Service]:
     """A running service, called as an originator of its own org."""
     await migrate(postgres_dsn, "carlien_pricing")
-    topics = {f"{kind}_topic": make_topic(kind, partitions=2) for kind in ("appraisal", "index", "lien", "quote", "watch")}
+    topics = {
+        f"{kind}_topic": make_topic(kind, partitions=2) for kind in ("appraisal", "index", "lien", "alert", "profile", "quote", "watch")
+    }
     producer = KafkaProducer(bootstrap_servers=kafka_bootstrap, acks="all")
     async with neighbours(server_credentials(_files(pki.certificate("org1", "service")))) as (servicer, address):
         settings = make_settings(
@@ -43,6 +45,8 @@ async def service(
             telematics_timeout_s=0.3,
             consumer_group=topics["watch_topic"],
             cure_check_s=0.2,
+            index_check_s=0.1,
+            audit_check_s=0.2,
             book_metrics_s=0.5,
             **topics,
         )

@@ -26,7 +26,8 @@ from carlien.pricing.v1 import (
     pricing_service_pb2_grpc,
     quote_pb2,
 )
-from carlien.telematics.v1 import telematics_service_pb2, telematics_service_pb2_grpc
+from carlien.telematics.v1 import alert_pb2, profile_pb2, telematics_service_pb2, telematics_service_pb2_grpc
+from carlien.telematics.v1 import events_pb2 as telematics_events_pb2
 from carlien.valuation.v1 import appraisal_pb2, residual_pb2, valuation_service_pb2, valuation_service_pb2_grpc, vehicle_pb2
 from carlien.valuation.v1 import events_pb2 as valuation_events_pb2
 from carlien_common.domain.errors import invalid
@@ -207,6 +208,13 @@ class Service:
     async def publish_lien(self, lien: lien_pb2.Lien, change: str, block: int) -> None:
         event = lien_events_pb2.LienEvent(change=change, vin=lien.vin, lien=lien, tx_id=f"t{block}", block_number=block)
         await self.publish(self.settings.lien_topic, lien.vin, event)
+
+    async def publish_alert(self, alert: alert_pb2.Alert) -> None:
+        await self.publish(self.settings.alert_topic, alert.vin, telematics_events_pb2.AlertChanged(alert=alert))
+
+    async def publish_profile(self, profile: profile_pb2.BehaviourProfile, at: datetime) -> None:
+        event = telematics_events_pb2.ProfileChanged(profile=profile, computed_at=stamp(at))
+        await self.publish(self.settings.profile_topic, profile.vin, event)
 
     async def events(self, topic: str, kind: type[Any], wanted: Callable[[list[Any]], bool]) -> list[Any]:
         """All events of a topic from its beginning, once they satisfy the condition."""

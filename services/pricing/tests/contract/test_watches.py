@@ -11,7 +11,8 @@ from test_quotes import refused
 from carlien.lien.v1 import lien_pb2
 from carlien.pricing.v1 import collateral_watch_service_pb2 as watch_pb
 from carlien.pricing.v1 import pricing_service_pb2 as pb
-from carlien.pricing.v1 import watch_pb2
+from carlien.pricing.v1 import quote_pb2, watch_pb2
+from carlien.telematics.v1 import alert_pb2, profile_pb2
 from carlien.valuation.v1 import appraisal_pb2, collateral_index_pb2
 from carlien.valuation.v1 import events_pb2 as valuation_events_pb2
 
@@ -141,7 +142,8 @@ async def test_what_happened_before_the_watch_is_known(service: Service) -> None
 
 
 async def test_a_lien_and_a_watch_that_arrive_together_find_each_other(service: Service) -> None:
-    quotes = {vin: await accepted(service, vin) for vin in (own_vin() for _ in range(40))}
+    vins = [own_vin() for _ in range(40)]
+    quotes = dict(zip(vins, await asyncio.gather(*(accepted(service, vin) for vin in vins)), strict=True))
 
     async def together(number: int, vin: str) -> str:
         told = asyncio.create_task(service.publish_lien(lien(vin, f"R-T{number}"), "lien.registered", 1000 + number))
@@ -288,6 +290,118 @@ async def test_a_record_that_cannot_be_read_does_not_stop_the_others(service: Se
     await eventually(marked)
 
 
+def alert(vin: str, revision: int, *, closed: bool = False, **changes: Any) -> alert_pb2.Alert:
+    base: dict[str, Any] = {
+        "alert_id": f"C-{vin}",
+        "vin": vin,
+        "kind": alert_pb2.ALERT_KIND_DEVICE_REMOVED,
+        "severity": alert_pb2.ALERT_SEVERITY_CRITICAL,
+        "state": alert_pb2.ALERT_STATE_CLOSED if closed else alert_pb2.ALERT_STATE_OPEN,
+        "revision": revision,
+    }
+    return alert_pb2.Alert(**{**base, **changes})
+
+
+async def told_of(service: Service, vin: str, count: int) -> list[tuple[str, str, int]]:
+    """The first `count` changes of this car's watch, once they were told, as (change, cause, tier)."""
+    found = await service.watch_events(lambda made: sum(event.watch.vin == vin for event in made) >= count)
+    return [(event.change, event.cause, event.watch.monitoring_tier) for event in found if event.watch.vin == vin]
+
+
+async def test_an_alert_twice_and_out_of_order(service: Service) -> None:
+    vin = own_vin()
+    service.neighbours.device_time = datetime.now(UTC)  # so that the cell's own tier is 1
+    watch = await watched(service, vin)
+    for revision, closed in ((2, False), (1, False), (2, False), (4, True), (3, False)):
+        await service.publish_alert(alert(vin, revision, closed=closed))
+    # Behind them in the same partition: when this one is seen, they were.
+    await service.publish_alert(alert(vin, 1, alert_id=f"D-{vin}", kind=alert_pb2.ALERT_KIND_LONG_STOP, severity=2))
+
+    async def settled() -> Any:
+        found = await state(service, watch.loan_id)
+        return found if found.monitoring_tier == 2 else None
+
+    found = await eventually(settled)
+    assert [(held.alert_id, list(held.kinds), held.severity) for held in found.open_alerts] == [(f"D-{vin}", ["LONG_STOP"], "WARNING")]
+    assert found.stage == watch_pb2.WATCH_STAGE_NORMAL
+    assert await told_of(service, vin, 4) == [
+        ("watch.started", "request", 1),
+        ("watch.stage_changed", "alert", 3),
+        ("watch.stage_changed", "alert", 1),
+        ("watch.marked", "alert", 2),
+    ]
+
+
+async def test_what_telematics_told_before_the_watch_is_known(service: Service) -> None:
+    vin = own_vin()
+    await service.publish_alert(alert(vin, 1))
+    now = datetime.now(UTC)
+    trust = profile_pb2.TelemetryTrust(score=0.5)
+    await service.publish_profile(profile_pb2.BehaviourProfile(vin=vin, risk_score=60, trust=trust), now)
+    await service.publish_profile(profile_pb2.BehaviourProfile(vin=vin, risk_score=90), now - timedelta(days=1))
+    quote_id = await accepted(service, vin)
+
+    async def begun() -> Any:
+        watch = await watched(service, vin, quote_id=quote_id)
+        return watch if watch.open_alerts and watch.HasField("usage_risk_score") else None
+
+    watch = await eventually(begun)
+    assert (watch.stage, list(watch.stage_reasons)) == (watch_pb2.WATCH_STAGE_NOTICE, ["ALERT_DEVICE_REMOVED"])
+    assert (watch.usage_risk_score, watch.telemetry_trust, watch.monitoring_tier) == (60, 0.5, 3)
+
+
+async def test_a_profile_moves_the_tier_once(service: Service) -> None:
+    vin = own_vin()
+    service.neighbours.device_time = datetime.now(UTC)  # so that the cell's own tier is 1
+    watch = await watched(service, vin)
+    now = datetime.now(UTC)
+    for risk, minutes in ((60, 2), (90, 1), (60, 2), (58, 3), (20, 4)):
+        profile = profile_pb2.BehaviourProfile(vin=vin, risk_score=risk, trust=profile_pb2.TelemetryTrust(score=0.9))
+        await service.publish_profile(profile, now + timedelta(minutes=minutes))
+
+    async def settled() -> bool:
+        return (await state(service, watch.loan_id)).usage_risk_score == 20
+
+    await eventually(settled)
+    assert await told_of(service, vin, 3) == [
+        ("watch.started", "request", 1),
+        ("watch.marked", "profile", 2),
+        ("watch.marked", "profile", 1),
+    ]
+
+
+async def test_a_dealers_stock_is_audited_by_telematics(service: Service) -> None:
+    vin = own_vin()
+    service.neighbours.device_time = datetime.now(UTC)
+    request = quote_request(
+        vehicle=vehicle(vin=vin),
+        product_type=quote_pb2.PRODUCT_TYPE_DEALER_STOCK,
+        repayment_method=quote_pb2.REPAYMENT_METHOD_INTEREST_ONLY,
+        term_months=12,
+    )
+    quote = (await service.pricing.Quote(request)).quote
+    await service.pricing.AcceptQuote(pb.AcceptQuoteRequest(quote_id=quote.quote_id, idempotency_key=str(uuid.uuid4())))
+    watch = await watched(service, vin, quote_id=quote.quote_id)
+    assert watch.HasField("next_stock_audit_at")
+    service.clock.shift = timedelta(days=7, minutes=1)
+
+    async def failed() -> Any:
+        found = await state(service, watch.loan_id)
+        return found if found.stage == watch_pb2.WATCH_STAGE_NOTICE else None
+
+    assert list((await eventually(failed)).stage_reasons) == ["STOCK_AUDIT_DEVICE_SILENT"]
+    service.neighbours.device_time = datetime.now(UTC) + timedelta(days=14)
+    service.clock.shift = timedelta(days=14, minutes=2)
+
+    async def passed() -> bool:
+        return (await state(service, watch.loan_id)).stage == watch_pb2.WATCH_STAGE_NORMAL
+
+    await eventually(passed)
+
+
+# The index stays: tests behind these find the market where they left it.
+
+
 async def test_the_market_moves_marks_between_appraisals(service: Service) -> None:
     vin = own_vin()
     watch = await watched(service, vin)
@@ -314,3 +428,26 @@ async def test_the_market_moves_marks_between_appraisals(service: Service) -> No
     assert "NOT_DRIVER_CAUSED" in found.stage_reasons
     events = await service.watch_events(lambda made: sum(event.watch.vin == vin for event in made) >= 2)
     assert [event.cause for event in events if event.watch.vin == vin] == ["request", "index"]
+
+
+async def test_watches_that_begin_while_an_index_is_published_are_carried_on_too(service: Service) -> None:
+    vins = [own_vin() for _ in range(20)]
+    quotes = dict(zip(vins, await asyncio.gather(*(accepted(service, vin) for vin in vins)), strict=True))
+    month = datetime.now(UTC)
+    points = [
+        collateral_index_pb2.IndexPoint(month=month.strftime("%Y-%m"), level=100),
+        collateral_index_pb2.IndexPoint(month=(month + timedelta(days=400)).strftime("%Y-%m"), level=90),
+    ]
+    index = collateral_index_pb2.CollateralIndex(segment="all", region="CN", vintage="2999-12", points=points)
+    published = asyncio.create_task(
+        service.publish(service.settings.index_topic, "all/CN", valuation_events_pb2.IndexPublished(index=index))
+    )
+    # From before the index is on the broker to after it was consumed.
+    loans = [(await watched(service, vin, quote_id=quote)).loan_id for vin, quote in quotes.items()]
+    await published
+
+    async def all_carried_on() -> bool:
+        found = [await state(service, loan) for loan in loans]
+        return all((watch.index_vintage, watch.value_p50) == ("2999-12", money(90_000)) for watch in found)
+
+    await eventually(all_carried_on)

@@ -7,21 +7,17 @@ from hypothesis import strategies as st
 
 from carlien_pricing.adapters.policies import load_bundle
 from carlien_pricing.domain.watch import (
-    Change,
-    IndexLevels,
-    Mark,
-    Stage,
-    Watch,
     apply_appraisal,
     apply_discharge,
     apply_index,
     apply_registration,
     change_outstanding,
-    change_tier,
     end_cure_period,
     split_fall,
     start,
 )
+from carlien_pricing.domain.watch_state import Change, IndexLevels, Mark, OpenAlert, Stage, UsageMark, Watch
+from carlien_pricing.domain.watch_usage import apply_alert, apply_usage
 
 RULES = load_bundle().ladder_on(date(2026, 3, 2))
 T0 = datetime(2026, 3, 2, 8, tzinfo=UTC)
@@ -135,7 +131,8 @@ class TestEvents:
             apply_appraisal(closed.watch, mark(1, 9), RULES, T0),
             apply_index(closed.watch, IndexLevels("v", (("2026-01", 1.0),)), RULES, T0),
             change_outstanding(closed.watch, Decimal(1), RULES, T0),
-            change_tier(closed.watch, 3, T0),
+            apply_alert(closed.watch, OpenAlert("C", ("TOW",), "CRITICAL"), is_open=True, rules=RULES, now=T0),
+            apply_usage(closed.watch, UsageMark(T0, 99, 0.0), RULES, T0),
         ):
             assert (outcome.watch, outcome.change) == (closed.watch, None)
 

@@ -58,7 +58,7 @@ class WatchEvent(_message.Message):
     change: _builtins.str
     """What happened: watch.started, watch.marked, watch.stage_changed or watch.closed."""
     cause: _builtins.str
-    """What caused it: request, appraisal or lien."""
+    """What caused it: request, appraisal, index, lien, alert, profile, cure_period or stock_check."""
     @_builtins.property
     def watch(self) -> _watch_pb2.Watch:
         """The watch after the change."""

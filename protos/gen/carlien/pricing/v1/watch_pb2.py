@@ -26,15 +26,17 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.type import money_pb2 as google_dot_type_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63\x61rlien/pricing/v1/watch.proto\x12\x12\x63\x61rlien.pricing.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\"\x94\x04\n\x05Watch\x12\x0f\n\x07loan_id\x18\x01 \x01(\t\x12\x0b\n\x03vin\x18\x02 \x01(\t\x12\x10\n\x08quote_id\x18\x03 \x01(\t\x12\'\n\x0boutstanding\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12%\n\tvalue_p50\x18\x05 \x01(\x0b\x32\x12.google.type.Money\x12%\n\tvalue_p10\x18\x06 \x01(\x0b\x32\x12.google.type.Money\x12\x0f\n\x07ltv_p50\x18\x07 \x01(\x01\x12\x0f\n\x07ltv_p10\x18\x08 \x01(\x01\x12-\n\x05stage\x18\t \x01(\x0e\x32\x1e.carlien.pricing.v1.WatchStage\x12\x15\n\rstage_reasons\x18\n \x03(\t\x12\x14\n\x0c\x61ppraisal_id\x18\x0b \x01(\t\x12\x1b\n\x13registration_number\x18\x0c \x01(\t\x12.\n\nupdated_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x0b\x64river_loss\x18\x0e \x01(\x0b\x32\x12.google.type.Money\x12\'\n\x0bmarket_loss\x18\x0f \x01(\x0b\x32\x12.google.type.Money\x12.\n\ncure_until\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fmonitoring_tier\x18\x11 \x01(\x05*\xac\x01\n\nWatchStage\x12\x1b\n\x17WATCH_STAGE_UNSPECIFIED\x10\x00\x12\x16\n\x12WATCH_STAGE_NORMAL\x10\x01\x12\x16\n\x12WATCH_STAGE_NOTICE\x10\x02\x12\x1b\n\x17WATCH_STAGE_MARGIN_CALL\x10\x03\x12\x1c\n\x18WATCH_STAGE_ACCELERATION\x10\x04\x12\x16\n\x12WATCH_STAGE_CLOSED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63\x61rlien/pricing/v1/watch.proto\x12\x12\x63\x61rlien.pricing.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\"\x81\x06\n\x05Watch\x12\x0f\n\x07loan_id\x18\x01 \x01(\t\x12\x0b\n\x03vin\x18\x02 \x01(\t\x12\x10\n\x08quote_id\x18\x03 \x01(\t\x12\'\n\x0boutstanding\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12%\n\tvalue_p50\x18\x05 \x01(\x0b\x32\x12.google.type.Money\x12%\n\tvalue_p10\x18\x06 \x01(\x0b\x32\x12.google.type.Money\x12\x0f\n\x07ltv_p50\x18\x07 \x01(\x01\x12\x0f\n\x07ltv_p10\x18\x08 \x01(\x01\x12-\n\x05stage\x18\t \x01(\x0e\x32\x1e.carlien.pricing.v1.WatchStage\x12\x15\n\rstage_reasons\x18\n \x03(\t\x12\x14\n\x0c\x61ppraisal_id\x18\x0b \x01(\t\x12\x1b\n\x13registration_number\x18\x0c \x01(\t\x12.\n\nupdated_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x0b\x64river_loss\x18\x0e \x01(\x0b\x32\x12.google.type.Money\x12\'\n\x0bmarket_loss\x18\x0f \x01(\x0b\x32\x12.google.type.Money\x12.\n\ncure_until\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fmonitoring_tier\x18\x11 \x01(\x05\x12\x35\n\x0bopen_alerts\x18\x12 \x03(\x0b\x32 .carlien.pricing.v1.WatchedAlert\x12\x15\n\rindex_vintage\x18\x13 \x01(\t\x12\x1d\n\x10usage_risk_score\x18\x14 \x01(\x05H\x00\x88\x01\x01\x12\x1c\n\x0ftelemetry_trust\x18\x15 \x01(\x01H\x01\x88\x01\x01\x12\x37\n\x13next_stock_audit_at\x18\x16 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x13\n\x11_usage_risk_scoreB\x12\n\x10_telemetry_trust\"A\n\x0cWatchedAlert\x12\x10\n\x08\x61lert_id\x18\x01 \x01(\t\x12\r\n\x05kinds\x18\x02 \x03(\t\x12\x10\n\x08severity\x18\x03 \x01(\t*\xac\x01\n\nWatchStage\x12\x1b\n\x17WATCH_STAGE_UNSPECIFIED\x10\x00\x12\x16\n\x12WATCH_STAGE_NORMAL\x10\x01\x12\x16\n\x12WATCH_STAGE_NOTICE\x10\x02\x12\x1b\n\x17WATCH_STAGE_MARGIN_CALL\x10\x03\x12\x1c\n\x18WATCH_STAGE_ACCELERATION\x10\x04\x12\x16\n\x12WATCH_STAGE_CLOSED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'carlien.pricing.v1.watch_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_WATCHSTAGE']._serialized_start=648
-  _globals['_WATCHSTAGE']._serialized_end=820
+  _globals['_WATCHSTAGE']._serialized_start=952
+  _globals['_WATCHSTAGE']._serialized_end=1124
   _globals['_WATCH']._serialized_start=113
-  _globals['_WATCH']._serialized_end=645
+  _globals['_WATCH']._serialized_end=882
+  _globals['_WATCHEDALERT']._serialized_start=884
+  _globals['_WATCHEDALERT']._serialized_end=949
 # @@protoc_insertion_point(module_scope)

@@ -80,6 +80,11 @@ class Watch(_message.Message):
     MARKET_LOSS_FIELD_NUMBER: _builtins.int
     CURE_UNTIL_FIELD_NUMBER: _builtins.int
     MONITORING_TIER_FIELD_NUMBER: _builtins.int
+    OPEN_ALERTS_FIELD_NUMBER: _builtins.int
+    INDEX_VINTAGE_FIELD_NUMBER: _builtins.int
+    USAGE_RISK_SCORE_FIELD_NUMBER: _builtins.int
+    TELEMETRY_TRUST_FIELD_NUMBER: _builtins.int
+    NEXT_STOCK_AUDIT_AT_FIELD_NUMBER: _builtins.int
     loan_id: _builtins.str
     """The lender's identifier of the loan."""
     vin: _builtins.str
@@ -98,6 +103,12 @@ class Watch(_message.Message):
     """The lien registration it is secured by, once known."""
     monitoring_tier: _builtins.int
     """Monitoring tier, 1 (light) to 3 (tight)."""
+    index_vintage: _builtins.str
+    """Vintage of the market index it is carried on by; empty where none."""
+    usage_risk_score: _builtins.int
+    """Usage risk by telematics' newest profile, 0 gentle to 100; unset where there is none."""
+    telemetry_trust: _builtins.float
+    """How far telematics trusts the car's telemetry, 0 none to 1 full; unset where it isn't stated."""
     @_builtins.property
     def outstanding(self) -> _money_pb2.Money:
         """Principal outstanding."""
@@ -130,6 +141,14 @@ class Watch(_message.Message):
     def cure_until(self) -> _timestamp_pb2.Timestamp:
         """Until when a margin call can be cured; unset in other stages."""
 
+    @_builtins.property
+    def open_alerts(self) -> _containers.RepeatedCompositeFieldContainer[Global___WatchedAlert]:
+        """Alert cases of the car that are open and matter here."""
+
+    @_builtins.property
+    def next_stock_audit_at(self) -> _timestamp_pb2.Timestamp:
+        """When the car is audited next as a dealer's stock; unset for other products."""
+
     def __init__(
         self,
         *,
@@ -150,11 +169,55 @@ class Watch(_message.Message):
         market_loss: _money_pb2.Money | None = ...,
         cure_until: _timestamp_pb2.Timestamp | None = ...,
         monitoring_tier: _builtins.int = ...,
+        open_alerts: _abc.Iterable[Global___WatchedAlert] | None = ...,
+        index_vintage: _builtins.str = ...,
+        usage_risk_score: _builtins.int | None = ...,
+        telemetry_trust: _builtins.float | None = ...,
+        next_stock_audit_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cure_until", b"cure_until", "driver_loss", b"driver_loss", "market_loss", b"market_loss", "outstanding", b"outstanding", "updated_at", b"updated_at", "value_p10", b"value_p10", "value_p50", b"value_p50"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_telemetry_trust", b"_telemetry_trust", "_usage_risk_score", b"_usage_risk_score", "cure_until", b"cure_until", "driver_loss", b"driver_loss", "market_loss", b"market_loss", "next_stock_audit_at", b"next_stock_audit_at", "outstanding", b"outstanding", "telemetry_trust", b"telemetry_trust", "updated_at", b"updated_at", "usage_risk_score", b"usage_risk_score", "value_p10", b"value_p10", "value_p50", b"value_p50"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["appraisal_id", b"appraisal_id", "cure_until", b"cure_until", "driver_loss", b"driver_loss", "loan_id", b"loan_id", "ltv_p10", b"ltv_p10", "ltv_p50", b"ltv_p50", "market_loss", b"market_loss", "monitoring_tier", b"monitoring_tier", "outstanding", b"outstanding", "quote_id", b"quote_id", "registration_number", b"registration_number", "stage", b"stage", "stage_reasons", b"stage_reasons", "updated_at", b"updated_at", "value_p10", b"value_p10", "value_p50", b"value_p50", "vin", b"vin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_telemetry_trust", b"_telemetry_trust", "_usage_risk_score", b"_usage_risk_score", "appraisal_id", b"appraisal_id", "cure_until", b"cure_until", "driver_loss", b"driver_loss", "index_vintage", b"index_vintage", "loan_id", b"loan_id", "ltv_p10", b"ltv_p10", "ltv_p50", b"ltv_p50", "market_loss", b"market_loss", "monitoring_tier", b"monitoring_tier", "next_stock_audit_at", b"next_stock_audit_at", "open_alerts", b"open_alerts", "outstanding", b"outstanding", "quote_id", b"quote_id", "registration_number", b"registration_number", "stage", b"stage", "stage_reasons", b"stage_reasons", "telemetry_trust", b"telemetry_trust", "updated_at", b"updated_at", "usage_risk_score", b"usage_risk_score", "value_p10", b"value_p10", "value_p50", b"value_p50", "vin", b"vin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__telemetry_trust: _TypeAlias = _typing.Literal["telemetry_trust"]  # noqa: Y015
+    _WhichOneofArgType__telemetry_trust: _TypeAlias = _typing.Literal["_telemetry_trust", b"_telemetry_trust"]  # noqa: Y015
+    _WhichOneofReturnType__usage_risk_score: _TypeAlias = _typing.Literal["usage_risk_score"]  # noqa: Y015
+    _WhichOneofArgType__usage_risk_score: _TypeAlias = _typing.Literal["_usage_risk_score", b"_usage_risk_score"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__telemetry_trust) -> _WhichOneofReturnType__telemetry_trust | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__usage_risk_score) -> _WhichOneofReturnType__usage_risk_score | None: ...
+
+Global___Watch: _TypeAlias = Watch  # noqa: Y015
+
+@_typing.final
+class WatchedAlert(_message.Message):
+    """An alert case of telematics, without what it rests on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALERT_ID_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    alert_id: _builtins.str
+    """Identifier of the case."""
+    severity: _builtins.str
+    """How soon somebody must act, as a name of telematics' AlertSeverity without the prefix, for example CRITICAL."""
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Its kind and those of the signals fused into it, as names of telematics' AlertKind without the prefix, for example TOW."""
+
+    def __init__(
+        self,
+        *,
+        alert_id: _builtins.str = ...,
+        kinds: _abc.Iterable[_builtins.str] | None = ...,
+        severity: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert_id", b"alert_id", "kinds", b"kinds", "severity", b"severity"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Watch: _TypeAlias = Watch  # noqa: Y015
+Global___WatchedAlert: _TypeAlias = WatchedAlert  # noqa: Y015

@@ -6,7 +6,7 @@ from carlien.valuation.v1 import appraisal_pb2, events_pb2, valuation_service_pb
 from carlien_common.domain.errors import invalid
 from carlien_common.wire import date_from_proto, instant_from_proto, money_from_proto
 from carlien_pricing.domain.quote import ForecastPoint, ValueFacts
-from carlien_pricing.domain.watch import Mark
+from carlien_pricing.domain.watch_state import Mark
 from carlien_pricing.service.ports import HeldAppraisal
 
 # The market a loan is measured by: the most cautious one that the appraisal states.

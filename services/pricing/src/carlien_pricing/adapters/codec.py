@@ -36,6 +36,11 @@ def to_json(record: Any) -> str:
     return json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
+def to_state(record: Any) -> str:
+    """Compact text of a record that is only ever read back: fields in their own order, which is several times faster."""
+    return _adapter(type(record)).dump_json(record, exclude_defaults=True).decode()
+
+
 def from_json(kind: type[T], text: str) -> T:
     """The record of a canonical text."""
     found: T = _adapter(kind).validate_json(text)

@@ -4,14 +4,18 @@ from collections.abc import Sequence
 
 from carlien.lien.v1 import events_pb2 as lien_events_pb2
 from carlien.lien.v1 import lien_pb2
+from carlien.telematics.v1 import alert_pb2
+from carlien.telematics.v1 import events_pb2 as telematics_events_pb2
 from carlien.valuation.v1 import collateral_index_pb2
 from carlien.valuation.v1 import events_pb2 as valuation_events_pb2
+from carlien_common.domain.errors import DomainError
 from carlien_common.kafka import Poison, Record
 from carlien_common.postgres import Connection
+from carlien_common.wire import instant_from_proto
 from carlien_pricing.adapters.appraisals import held_appraisal
 from carlien_pricing.adapters.postgres import PostgresStore
-from carlien_pricing.domain.watch import IndexLevels
-from carlien_pricing.service.ports import HeldLien
+from carlien_pricing.domain.watch_state import IndexLevels, OpenAlert, UsageMark
+from carlien_pricing.service.ports import HeldAlert, HeldLien, HeldUsage
 from carlien_pricing.service.watching import Watching
 
 # A mortgage that is registered later ranks behind (Art. 414); these may rank before it all the same.
@@ -85,6 +89,62 @@ def _levels(index: collateral_index_pb2.CollateralIndex) -> IndexLevels:
 
 # Base 100; beyond this something else than prices was published.
 _HIGHEST_LEVEL = 1e5
+
+
+class AlertConsumer:
+    """Tells watched loans of alert cases."""
+
+    def __init__(self, store: PostgresStore, watching: Watching) -> None:
+        self._store, self._watching = store, watching
+
+    async def __call__(self, connection: Connection, records: Sequence[Record]) -> None:
+        held = [_held_alert(telematics_events_pb2.AlertChanged.FromString(_value(record)).alert) for record in records]
+        await self._watching.alerts_changed(self._store.on(connection), held)
+
+
+def _held_alert(alert: alert_pb2.Alert) -> HeldAlert:
+    if not alert.alert_id or not alert.vin:
+        raise Poison("FIELD_MISSING", "an alert has an identifier and a VIN")
+    known = {alert.kind, *alert.signals} - {alert_pb2.ALERT_KIND_UNSPECIFIED}
+    if not known or alert.revision < 0:
+        raise Poison("ALERT_INVALID", "an alert has a kind and a revision that isn't negative")
+    kinds = tuple(sorted(_KINDS.get(kind, str(kind)) for kind in known))
+    severity = _SEVERITIES.get(alert.severity, str(alert.severity))
+    is_open = alert.state != alert_pb2.ALERT_STATE_CLOSED
+    return HeldAlert(alert.vin, OpenAlert(alert.alert_id, kinds, severity), is_open, alert.revision)
+
+
+# A kind or severity of a later version has no name here: it is kept by its number, and asks for nothing until rules name it.
+_KINDS = {number: name.removeprefix("ALERT_KIND_") for name, number in alert_pb2.AlertKind.items()}
+_SEVERITIES = {number: name.removeprefix("ALERT_SEVERITY_") for name, number in alert_pb2.AlertSeverity.items()}
+
+
+class ProfileConsumer:
+    """Tells watched loans how their cars are used."""
+
+    def __init__(self, store: PostgresStore, watching: Watching) -> None:
+        self._store, self._watching = store, watching
+
+    async def __call__(self, connection: Connection, records: Sequence[Record]) -> None:
+        held = [_held_usage(telematics_events_pb2.ProfileChanged.FromString(_value(record))) for record in records]
+        await self._watching.usage_changed(self._store.on(connection), held)
+
+
+def _held_usage(event: telematics_events_pb2.ProfileChanged) -> HeldUsage:
+    profile = event.profile
+    trust = profile.trust.score if profile.HasField("trust") else None
+    if not profile.vin:
+        raise Poison("FIELD_MISSING", "a profile has a VIN")
+    if not 0 <= profile.risk_score <= _HIGHEST_RISK or (trust is not None and not 0 <= trust <= 1):
+        raise Poison("PROFILE_INVALID", "a risk score is 0 to 100 and a trust 0 to 1")
+    try:
+        computed_at = instant_from_proto(event.computed_at, "computed_at")
+    except DomainError as error:
+        raise Poison("PROFILE_INVALID", error.message) from error
+    return HeldUsage(profile.vin, UsageMark(computed_at, profile.risk_score, trust))
+
+
+_HIGHEST_RISK = 100
 
 
 def _value(record: Record) -> bytes:

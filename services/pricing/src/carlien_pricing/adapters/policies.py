@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from carlien_pricing.domain.ladder import LadderRules, check_ladders
 from carlien_pricing.domain.matrix import Cell, GradeRules, Grades, RiskMatrix, check_matrix
 from carlien_pricing.domain.policy import LawTables, check_law_tables
 from carlien_pricing.domain.products import (
@@ -20,7 +21,6 @@ from carlien_pricing.domain.products import (
     check_economics,
     check_packs,
 )
-from carlien_pricing.domain.watch import LadderRules, check_ladders
 
 FILES = (
     "lpr", "rate_caps", "ltv_limits", "tenor_limits", "default_interest", "fee_limits", "upfront_interest",

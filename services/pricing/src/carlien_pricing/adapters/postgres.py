@@ -1,35 +1,25 @@
 """The service's database: rows, and in the same transaction the events that tell of them."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime
 
 import asyncpg
 
 from carlien.pricing.v1 import events_pb2, pricing_service_pb2
 from carlien_common import idempotency, outbox
-from carlien_common.domain.ids import new_id
 from carlien_common.postgres import Connection, Pool
 from carlien_pricing.adapters.codec import StoredResult, from_json, to_json
+from carlien_pricing.adapters.outlet import Outlet
+from carlien_pricing.adapters.watch_rows import WatchRows, read_appraisal, read_index, read_watch
 from carlien_pricing.domain.quote import QuoteInputs
-from carlien_pricing.domain.watch import Cause, Change, IndexLevels, Stage, Watch
-from carlien_pricing.messages import watch_message
-from carlien_pricing.metrics import ACCEPTED, DECLINE_REASONS, QUOTES, WATCH_CHANGES
-from carlien_pricing.service.ports import HeldAppraisal, HeldLien, Place, QuoteRecord, QuoteStatus, Told
+from carlien_pricing.domain.watch_state import IndexLevels, Stage, Watch
+from carlien_pricing.metrics import ACCEPTED, DECLINE_REASONS, QUOTES
+from carlien_pricing.service.ports import HeldAppraisal, Place, QuoteRecord, QuoteStatus, Told
 from carlien_pricing.service.replaying import StoredQuote
 
 
-@dataclass(frozen=True, slots=True)
-class Outlet:
-    """Where events go and what they say they come from."""
-
-    source: str
-    quote_topic: str
-    watch_topic: str
-
-
-class PostgresTransaction:
+class PostgresTransaction(WatchRows):
     """service.ports.Transaction on one connection."""
 
     def __init__(self, connection: Connection, outlet: Outlet) -> None:
@@ -88,131 +78,6 @@ class PostgresTransaction:
             ce_source=self._outlet.source,
         )
 
-    async def appraisal(self, appraisal_id: str) -> HeldAppraisal | None:
-        return await _appraisal(self._connection, appraisal_id)
-
-    async def newest_appraisal(self, vin: str) -> HeldAppraisal | None:
-        text = await self._connection.fetchval(
-            "SELECT held FROM appraisals WHERE vin = $1 AND usable ORDER BY valued_at DESC, appraisal_id DESC LIMIT 1", vin
-        )
-        return None if text is None else from_json(HeldAppraisal, text)
-
-    async def lock_cars(self, vins: Sequence[str]) -> None:
-        # In order of the locks, so that two batches with the same cars don't wait for each other.
-        await self._connection.execute(
-            """SELECT pg_advisory_xact_lock(lock) FROM
-               (SELECT DISTINCT hashtextextended('car/' || vin, 0) AS lock FROM unnest($1::text[]) AS vin ORDER BY lock) AS ordered""",
-            list(vins),
-        )
-
-    async def add_appraisals(self, appraisals: Sequence[HeldAppraisal]) -> None:
-        await self._connection.executemany(
-            "INSERT INTO appraisals (appraisal_id, vin, valued_at, usable, held) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-            [(held.appraisal_id, held.vin, held.mark.valued_at, not held.facts.abstained, to_json(held)) for held in appraisals],
-        )
-
-    async def put_lien(self, lien: HeldLien) -> bool:
-        kept = await self._connection.fetchval(
-            """INSERT INTO liens (registration_number, vin, own, ahead, active, block_number, tx_index)
-               VALUES ($1, $2, $3, $4, $5, $6, $7)
-               ON CONFLICT (registration_number) DO UPDATE
-               SET active = excluded.active, ahead = excluded.ahead, own = excluded.own,
-                   block_number = excluded.block_number, tx_index = excluded.tx_index
-               WHERE (liens.block_number, liens.tx_index) <= (excluded.block_number, excluded.tx_index)
-               RETURNING true""",
-            lien.registration_number,
-            lien.vin,
-            lien.own,
-            lien.ahead,
-            lien.active,
-            lien.block_number,
-            lien.tx_index,
-        )
-        return bool(kept)
-
-    async def liens(self, vin: str) -> Sequence[HeldLien]:
-        rows = await self._connection.fetch("SELECT * FROM liens WHERE vin = $1 ORDER BY block_number, tx_index", vin)
-        return [HeldLien(**dict(row)) for row in rows]
-
-    async def watch_for_update(self, loan_id: str) -> Watch | None:
-        return _watch(await self._connection.fetchval("SELECT state FROM watches WHERE loan_id = $1 FOR UPDATE", loan_id))
-
-    async def watches_of(self, vins: Sequence[str]) -> Sequence[Watch]:
-        rows = await self._connection.fetch(
-            "SELECT state FROM watches WHERE vin = ANY($1) AND stage <> 'CLOSED' ORDER BY loan_id FOR UPDATE", list(vins)
-        )
-        return [from_json(Watch, row["state"]) for row in rows]
-
-    async def overdue_margin_calls(self, now: datetime, limit: int) -> Sequence[Watch]:
-        rows = await self._connection.fetch(
-            """SELECT state FROM watches WHERE cure_until <= $1 AND NOT judged ORDER BY cure_until LIMIT $2
-               FOR UPDATE SKIP LOCKED""",
-            now,
-            limit,
-        )
-        return [from_json(Watch, row["state"]) for row in rows]
-
-    async def open_watches(self, after: str, limit: int) -> Sequence[Watch]:
-        rows = await self._connection.fetch(
-            "SELECT state FROM watches WHERE stage <> 'CLOSED' AND loan_id > $1 ORDER BY loan_id LIMIT $2 FOR UPDATE", after, limit
-        )
-        return [from_json(Watch, row["state"]) for row in rows]
-
-    async def put_watch(self, watch: Watch, change: Change | None, cause: Cause) -> None:
-        await self.put_watches([watch], [] if change is None else [(change, watch)], cause)
-
-    async def put_watches(self, watches: Sequence[Watch], told: Sequence[tuple[Change, Watch]], cause: Cause) -> None:
-        await self._connection.executemany(
-            """INSERT INTO watches (loan_id, vin, stage, tier, ltv, cure_until, judged, updated_at, state)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-               ON CONFLICT (loan_id) DO UPDATE
-               SET stage = excluded.stage, tier = excluded.tier, ltv = excluded.ltv, cure_until = excluded.cure_until,
-                   judged = excluded.judged, updated_at = excluded.updated_at, state = excluded.state""",
-            [
-                (
-                    watch.loan_id,
-                    watch.vin,
-                    watch.stage,
-                    watch.monitoring_tier,
-                    float(watch.ltv_p50),
-                    watch.cure_until if watch.stage is Stage.MARGIN_CALL else None,
-                    "NOT_CURED_NO_ACCELERATION" in watch.reasons,
-                    watch.updated_at,
-                    to_json(watch),
-                )
-                for watch in watches
-            ],
-        )
-        if not told:
-            return
-        events = [events_pb2.WatchEvent(change=change, watch=watch_message(watch), cause=cause) for change, watch in told]
-        await self._connection.executemany(
-            "INSERT INTO watch_events (loan_id, event) VALUES ($1, $2)",
-            [(event.watch.loan_id, event.SerializeToString()) for event in events],
-        )
-        await outbox.append_all(
-            self._connection,
-            topic=self._outlet.watch_topic,
-            ce_source=self._outlet.source,
-            entries=[outbox.Entry(event.watch.vin, event, f"carlien.pricing.{event.change}.v1", new_id()) for event in events],
-        )
-        for change, _ in told:
-            WATCH_CHANGES.labels(change, cause).inc()
-
-    async def index(self) -> IndexLevels | None:
-        text = await self._connection.fetchval("SELECT levels FROM market_index")
-        return None if text is None else from_json(IndexLevels, text)
-
-    async def put_index(self, levels: IndexLevels) -> bool:
-        kept = await self._connection.fetchval(
-            """INSERT INTO market_index (singleton, vintage, levels) VALUES (true, $1, $2)
-               ON CONFLICT (singleton) DO UPDATE SET vintage = excluded.vintage, levels = excluded.levels
-               WHERE market_index.vintage < excluded.vintage RETURNING true""",
-            levels.vintage,
-            to_json(levels),
-        )
-        return bool(kept)
-
 
 class PostgresStore:
     """service.ports.Store on the pool."""
@@ -243,7 +108,7 @@ class PostgresStore:
         return None if row is None else _quote(row)
 
     async def watch(self, loan_id: str) -> Watch | None:
-        return _watch(await self._pool.fetchval("SELECT state FROM watches WHERE loan_id = $1", loan_id))
+        return read_watch(await self._pool.fetchval("SELECT state FROM watches WHERE loan_id = $1", loan_id))
 
     async def list_watches(self, stage: Stage | None, after: str, limit: int) -> Sequence[Watch]:
         rows = await self._pool.fetch(
@@ -255,7 +120,17 @@ class PostgresStore:
         return [from_json(Watch, row["state"]) for row in rows]
 
     async def appraisal(self, appraisal_id: str) -> HeldAppraisal | None:
-        return await _appraisal(self._pool, appraisal_id)
+        return await read_appraisal(self._pool, appraisal_id)
+
+    async def index(self) -> IndexLevels | None:
+        return await read_index(self._pool)
+
+    async def due_checks(self, now: datetime, limit: int) -> Sequence[Watch]:
+        rows = await self._pool.fetch("SELECT state FROM watches WHERE check_at <= $1 ORDER BY check_at LIMIT $2", now, limit)
+        return [from_json(Watch, row["state"]) for row in rows]
+
+    async def forget_alerts(self, before: datetime) -> None:
+        await self._pool.execute("DELETE FROM alerts WHERE NOT open AND changed_at < $1", before)
 
     async def now_place(self) -> Place:
         # Everything of an older transaction has been told; of this very snapshot's horizon nothing has.
@@ -294,28 +169,17 @@ class PostgresStore:
         """Identifiers, newest first."""
         return [row["quote_id"] for row in await self._pool.fetch("SELECT quote_id FROM quotes ORDER BY quoted_at DESC LIMIT $1", limit)]
 
-    async def count_watches(self, set_stage: Callable[[str, int], None], set_heat: Callable[[str, int, int], None]) -> None:
-        """Sums for the metrics: loans by stage, and open loans by LTV band and tier."""
-        for row in await self._pool.fetch("SELECT stage, count(*) AS n FROM watches GROUP BY stage"):
-            set_stage(row["stage"], row["n"])
-        rows = await self._pool.fetch(
+    async def count_watches(self) -> tuple[dict[str, int], dict[tuple[str, int], int]]:
+        """For the metrics: loans by stage, and open loans by (LTV band, tier)."""
+        stages = await self._pool.fetch("SELECT stage, count(*) AS n FROM watches GROUP BY stage")
+        heat = await self._pool.fetch(
             """SELECT width_bucket(ltv, ARRAY[0.5, 0.7, 0.8, 0.9, 1.0, 1.2]::float8[]) AS band, tier, count(*) AS n
                FROM watches WHERE stage <> 'CLOSED' GROUP BY 1, 2"""
         )
-        for row in rows:
-            set_heat(LTV_BANDS[row["band"]], row["tier"], row["n"])
+        return {row["stage"]: row["n"] for row in stages}, {(LTV_BANDS[row["band"]], row["tier"]): row["n"] for row in heat}
 
 
 LTV_BANDS = ("<0.5", "0.5-0.7", "0.7-0.8", "0.8-0.9", "0.9-1.0", "1.0-1.2", ">=1.2")
-
-
-async def _appraisal(connection: Connection | Pool, appraisal_id: str) -> HeldAppraisal | None:
-    text = await connection.fetchval("SELECT held FROM appraisals WHERE appraisal_id = $1", appraisal_id)
-    return None if text is None else from_json(HeldAppraisal, text)
-
-
-def _watch(text: str | None) -> Watch | None:
-    return None if text is None else from_json(Watch, text)
 
 
 def _quote(row: asyncpg.Record) -> QuoteRecord:

@@ -40,7 +40,8 @@ async def _replay(settings: Any, quote_ids: list[str], newest: int, as_json: boo
     from carlien_common.domain.errors import unavailable
     from carlien_common.postgres.pool import NOT_YET
     from carlien_pricing.adapters.codec import JsonCodec
-    from carlien_pricing.adapters.postgres import Outlet, PostgresStore
+    from carlien_pricing.adapters.outlet import Outlet
+    from carlien_pricing.adapters.postgres import PostgresStore
     from carlien_pricing.service.replaying import replay_by_id
 
     found = []

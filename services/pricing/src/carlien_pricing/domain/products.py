@@ -10,10 +10,10 @@ from typing import ClassVar
 import numpy as np
 
 from carlien_common.domain.errors import invalid
+from carlien_pricing.domain.ladder import LadderRules
 from carlien_pricing.domain.matrix import RiskMatrix
 from carlien_pricing.domain.policy import Energy, LawTables, ProductType, Rule, rules_in_force
 from carlien_pricing.domain.schedule import RepaymentMethod
-from carlien_pricing.domain.watch import LadderRules
 
 _FORBID_UNKNOWN_FIELDS = {"extra": "forbid"}
 

@@ -9,7 +9,7 @@ from carlien.pricing.v1 import collateral_watch_service_pb2 as pb
 from carlien.pricing.v1 import collateral_watch_service_pb2_grpc, events_pb2
 from carlien_common.domain.errors import invalid
 from carlien_common.grpc.context import current_caller
-from carlien_pricing.domain.watch import Stage
+from carlien_pricing.domain.watch_state import Stage
 from carlien_pricing.grpc_api.requests import MAX_ID_LENGTH, choose, identifier, watch_command
 from carlien_pricing.messages import STAGES, watch_message
 from carlien_pricing.service.watching import Watching

@@ -20,7 +20,7 @@ from carlien_pricing.domain.quote import (
     ValueFacts,
 )
 from carlien_pricing.domain.step_downs import StepDown
-from carlien_pricing.domain.watch import Cause, Change, IndexLevels, Mark, Stage, Watch
+from carlien_pricing.domain.watch_state import Cause, Change, IndexLevels, Mark, OpenAlert, Stage, UsageMark, Watch
 
 
 class QuoteStatus(StrEnum):
@@ -116,6 +116,24 @@ class HeldLien:
     tx_index: int
 
 
+@dataclass(frozen=True, slots=True)
+class HeldAlert:
+    """An alert case as telematics' newest event tells it; `revision` orders the changes of a case."""
+
+    vin: str
+    alert: OpenAlert
+    is_open: bool
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeldUsage:
+    """A car's profile as far as a watch needs it."""
+
+    vin: str
+    mark: UsageMark
+
+
 class Valuation(Protocol):
     """Appraises cars."""
 
@@ -197,6 +215,18 @@ class Transaction(Protocol):
 
     async def liens(self, vin: str) -> Sequence[HeldLien]: ...
 
+    async def put_alert(self, held: HeldAlert) -> bool:
+        """Keeps it unless what is held of the case is as new or newer; whether it did."""
+        ...
+
+    async def open_alerts(self, vin: str) -> Sequence[OpenAlert]: ...
+
+    async def put_usage(self, held: HeldUsage) -> bool:
+        """Keeps it unless what is held was computed as late or later; whether it did."""
+        ...
+
+    async def usage_mark(self, vin: str) -> UsageMark | None: ...
+
     async def watch_for_update(self, loan_id: str) -> Watch | None: ...
 
     async def watches_of(self, vins: Sequence[str]) -> Sequence[Watch]:
@@ -205,8 +235,8 @@ class Transaction(Protocol):
 
     async def overdue_margin_calls(self, now: datetime, limit: int) -> Sequence[Watch]: ...
 
-    async def open_watches(self, after: str, limit: int) -> Sequence[Watch]:
-        """Open watches in order of loan identifier, locked."""
+    async def behind_vintage(self, vintage: str, limit: int) -> Sequence[Watch]:
+        """Open watches that are carried on by an older vintage or none, locked; those that others hold are left out."""
         ...
 
     async def put_watch(self, watch: Watch, change: Change | None, cause: Cause) -> None:
@@ -261,6 +291,18 @@ class Store(Protocol):
     async def list_watches(self, stage: Stage | None, after: str, limit: int) -> Sequence[Watch]: ...
 
     async def appraisal(self, appraisal_id: str) -> HeldAppraisal | None: ...
+
+    async def index(self) -> IndexLevels | None:
+        """The newest vintage held."""
+        ...
+
+    async def due_checks(self, now: datetime, limit: int) -> Sequence[Watch]:
+        """Watches that somebody must look at by now, those due longest first."""
+        ...
+
+    async def forget_alerts(self, before: datetime) -> None:
+        """Deletes cases that were closed before that time."""
+        ...
 
     async def now_place(self) -> Place:
         """Behind everything that has been told."""

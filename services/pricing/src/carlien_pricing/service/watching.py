@@ -2,17 +2,30 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
 
 from carlien_common.domain.clock import Clock
 from carlien_common.domain.errors import invalid, not_found, precondition
+from carlien_pricing.domain import stock, watch_usage
 from carlien_pricing.domain import watch as rules
+from carlien_pricing.domain.ladder import LadderRules
 from carlien_pricing.domain.products import PolicyBundle
 from carlien_pricing.domain.quote import ValueFacts
-from carlien_pricing.domain.watch import Cause, Change, IndexLevels, Mark, Outcome, Stage, Watch
-from carlien_pricing.service.ports import HeldAppraisal, HeldLien, Place, QuoteStatus, Store, Told, Transaction
+from carlien_pricing.domain.watch_state import Cause, Change, IndexLevels, Mark, Outcome, Stage, Watch
+from carlien_pricing.service.ports import (
+    HeldAlert,
+    HeldAppraisal,
+    HeldLien,
+    HeldUsage,
+    Place,
+    QuoteRecord,
+    QuoteStatus,
+    Store,
+    Told,
+    Transaction,
+)
 
 EncodeWatch = Callable[[Watch], bytes]
 
@@ -21,8 +34,10 @@ _OVERDUE_BATCH = 200
 _CHANGES_BLOCK = 500
 _CHANGES_POLL_SECONDS = 0.5
 _CHANGES_KEPT = timedelta(days=7)
-# Watches carried on by an index at a time: bounds memory, not the transaction.
-_INDEX_BLOCK = 2000
+# Watches carried on by an index in one transaction: bounds its locks and its memory.
+_INDEX_BLOCK = 500
+# Cases that ended so long ago can't be told of again: topics keep a week.
+_CLOSED_ALERTS_KEPT = timedelta(days=90)
 MAX_PAGE = 1000
 DEFAULT_PAGE = 100
 
@@ -93,17 +108,23 @@ class Watching:
             start_p50=mark.p50,
             updated_at=now,
             monitoring_tier=record.priced.cell.monitoring_tier,
+            cell_tier=record.priced.cell.monitoring_tier,
         )
+        watch = self._as_stock(watch, record)
         levels = await tx.index()
         if levels is not None:
             watch = rules.apply_index(watch, levels, ladder, now).watch
-        # Liens that the ledger told of before the watch began.
-        for lien in await tx.liens(command.vin):
-            if lien.active:
-                watch = rules.apply_registration(
-                    watch, lien.registration_number, own=lien.own, ahead=lien.ahead, rules=ladder, now=now
-                ).watch
+        watch = await _told_before(tx, watch, ladder)
         return rules.start(watch, ladder), Cause.REQUEST
+
+    def _as_stock(self, watch: Watch, record: QuoteRecord) -> Watch:
+        """A dealer's stock is audited, and its curtailments are watched."""
+        every = self._policies.packs[record.inputs.request.product].stock_audit_days
+        if every is None:
+            return watch
+        return replace(
+            watch, curtailments=stock.scheduled_balances(record.priced.schedule), audit=stock.first_audit(every, watch.updated_at)
+        )
 
     async def get(self, loan_id: str) -> Watch:
         """NOT_FOUND WATCH_NOT_FOUND."""
@@ -135,8 +156,9 @@ class Watching:
                 await asyncio.sleep(_CHANGES_POLL_SECONDS)
 
     async def forget_changes(self) -> None:
-        """Ends the keeping of changes for streams."""
+        """Ends the keeping of changes for streams, and of alert cases that ended long ago."""
         await self._store.forget_told(self._clock() - _CHANGES_KEPT)
+        await self._store.forget_alerts(self._clock() - _CLOSED_ALERTS_KEPT)
 
     async def appraised(self, tx: Transaction, appraisals: Sequence[HeldAppraisal]) -> None:
         """Appraisal events: held for quotes by id, and open watches of the cars re-marked."""
@@ -166,19 +188,29 @@ class Watching:
         await tx.put_watches(changed, told, Cause.APPRAISAL)
 
     async def index_published(self, tx: Transaction, published: Sequence[IndexLevels]) -> None:
-        """Index events: the newest vintage is held and all open watches are carried on by it, a block at a time."""
-        newest = max(published, key=lambda levels: levels.vintage)
-        if not await tx.put_index(newest):
-            return
-        now = self._clock()
-        ladder = self._policies.ladder_on(now.date())
-        after = ""
-        while block := await tx.open_watches(after, _INDEX_BLOCK):
-            outcomes = [(watch, rules.apply_index(watch, newest, ladder, now)) for watch in block]
-            changed = [outcome.watch for watch, outcome in outcomes if outcome.watch is not watch]
-            told = [(outcome.change, outcome.watch) for _, outcome in outcomes if outcome.change is not None]
-            await tx.put_watches(changed, told, Cause.INDEX)
-            after = block[-1].loan_id
+        """Index events: the newest vintage is held; `carry_on` takes the watches to it."""
+        await tx.put_index(max(published, key=lambda levels: levels.vintage))
+
+    async def carry_on(self) -> int:
+        """Carries open watches on by the newest index held, a block at a time; how many there were.
+
+        It looks for watches of an older vintage, so it finds those too that began or were marked while the index was published,
+        and goes on where it was interrupted.
+        """
+        levels = await self._store.index()
+        carried = 0
+        while levels is not None:
+            now = self._clock()
+            ladder = self._policies.ladder_on(now.date())
+            async with self._store.transaction() as tx:
+                block = await tx.behind_vintage(levels.vintage, _INDEX_BLOCK)
+                outcomes = [rules.apply_index(watch, levels, ladder, now) for watch in block]
+                told = [(outcome.change, outcome.watch) for outcome in outcomes if outcome.change is not None]
+                await tx.put_watches([outcome.watch for outcome in outcomes], told, Cause.INDEX)
+            carried += len(block)
+            if len(block) < _INDEX_BLOCK:
+                break
+        return carried
 
     async def lien_changed(self, tx: Transaction, liens: Sequence[HeldLien]) -> None:
         """Lien events in ledger order."""
@@ -197,6 +229,27 @@ class Watching:
                 if outcome.change is not None:
                     await tx.put_watch(outcome.watch, outcome.change, Cause.LIEN)
 
+    async def alerts_changed(self, tx: Transaction, alerts: Sequence[HeldAlert]) -> None:
+        """Alert events: of a case only what is newer than what is held counts."""
+        now = self._clock()
+        ladder = self._policies.ladder_on(now.date())
+        await tx.lock_cars([held.vin for held in alerts])
+        for held in alerts:
+            if await tx.put_alert(held):
+                for watch in await tx.watches_of([held.vin]):
+                    outcome = watch_usage.apply_alert(watch, held.alert, is_open=held.is_open, rules=ladder, now=now)
+                    await _keep(tx, watch, outcome, Cause.ALERT)
+
+    async def usage_changed(self, tx: Transaction, profiles: Sequence[HeldUsage]) -> None:
+        """Profile events: of one car the one computed last counts."""
+        now = self._clock()
+        ladder = self._policies.ladder_on(now.date())
+        await tx.lock_cars([held.vin for held in profiles])
+        for held in profiles:
+            if await tx.put_usage(held):
+                for watch in await tx.watches_of([held.vin]):
+                    await _keep(tx, watch, watch_usage.apply_usage(watch, held.mark, ladder, now), Cause.PROFILE)
+
     async def end_cure_periods(self) -> int:
         """Judges margin calls whose time to cure has passed; how many moved."""
         now = self._clock()
@@ -209,6 +262,23 @@ class Watching:
                     await tx.put_watch(outcome.watch, outcome.change, Cause.CURE_PERIOD)
                     moved += 1
         return moved
+
+
+async def _told_before(tx: Transaction, watch: Watch, ladder: LadderRules) -> Watch:
+    """What the ledger and telematics told of the car before its watch began."""
+    now = watch.updated_at
+    for lien in await tx.liens(watch.vin):
+        if lien.active:
+            watch = rules.apply_registration(watch, lien.registration_number, own=lien.own, ahead=lien.ahead, rules=ladder, now=now).watch
+    for alert in await tx.open_alerts(watch.vin):
+        watch = watch_usage.apply_alert(watch, alert, is_open=True, rules=ladder, now=now).watch
+    usage = await tx.usage_mark(watch.vin)
+    return watch if usage is None else watch_usage.apply_usage(watch, usage, ladder, now).watch
+
+
+async def _keep(tx: Transaction, before: Watch, outcome: Outcome, cause: Cause) -> None:
+    if outcome.watch is not before:
+        await tx.put_watch(outcome.watch, outcome.change, cause)
 
 
 def _place(token: str) -> Place:

@@ -185,6 +185,8 @@ def test_a_taken_port_is_named_and_the_rest_comes_up(stack: Stack) -> None:
 @pytest.mark.faults
 def test_an_interrupted_up_ends_soon_and_can_be_repeated(stack: Stack) -> None:
     stack.run("down")
+    # What a shell starts in the background ignores Ctrl-C, and so would our child if these tests were such.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = stack.begin("up", "--only", "infra")
     _until(lambda: stack.processes.find("kafka"))
     process.send_signal(signal.SIGINT)

@@ -37,7 +37,11 @@ REFRESH_S: Final = 1.0
 EXIT_WATCHDOG_S: Final = 10.0
 """grpc.aio's threads can hang when the loop has gone (grpc#40989); after that the process ends anyway."""
 STOP_LIMIT_GRACES: Final = 3.0
-"""A stop may take so many times stop_grace_s as a whole; then the process ends as if killed, which loses nothing either."""
+STOP_LIMIT_S: Final = 5.0
+"""A stop may take three times stop_grace_s and this as a whole; then the process ends as if killed, which loses nothing either.
+
+With the default of 10 s that is 36 s with the drain, below the 45 s that the chart gives a pod.
+"""
 
 
 class Application:
@@ -134,7 +138,7 @@ class Application:
 
     def _stop_limit(self) -> threading.Timer:
         """A part may not heed its own bound: a thread that waits for a broker, a task that won't be cancelled."""
-        seconds = self.settings.stop_drain_s + STOP_LIMIT_GRACES * self.settings.stop_grace_s
+        seconds = self.settings.stop_drain_s + STOP_LIMIT_GRACES * self.settings.stop_grace_s + STOP_LIMIT_S
 
         def give_up() -> None:
             log.critical("stop_gave_up", after_s=seconds, threads=[thread.name for thread in threading.enumerate()])

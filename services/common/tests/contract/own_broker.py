@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import os
 import signal
 import socket
 import subprocess
-import uuid
 from pathlib import Path
 
+CLUSTER_ID = "MkU3OEVBNTcwNTJENDM2Qg"
+"""Any UUID in base64 that doesn't begin with a dash, which the tool would take for an option."""
 PROPERTIES = """
 process.roles=broker,controller
 node.id=1
@@ -50,8 +50,7 @@ class OwnBroker:
         self.address = f"127.0.0.1:{self.port}"
         self._file = folder / "server.properties"
         self._file.write_text(PROPERTIES.format(broker=self.port, controller=controller, data=folder / "data"))
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        format_storage = [*self._java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(self._file)]
+        format_storage = [*self._java, "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", str(self._file)]
         subprocess.run(format_storage, check=True, capture_output=True)
         self._process: subprocess.Popen[bytes] | None = None
 

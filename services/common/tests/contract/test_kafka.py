@@ -13,6 +13,7 @@ from typing import Any
 import asyncpg
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.errors import KafkaConnectionError, NodeNotReadyError
 from prometheus_client import REGISTRY
 
 from carlien_common import kafka
@@ -484,6 +485,32 @@ async def test_a_rebalance_that_outlasts_a_poll_is_not_forgotten(
         async with running(loop):
             await applied(database, number + 1)
         await database.execute("TRUNCATE applied")
+
+
+async def test_a_broker_that_goes_away_while_the_group_forms_does_not_end_the_loop(
+    settings: ServiceSettings,
+    database: Pool,
+    producer: Producer,
+    make_topic: MakeTopic,
+    unique_group: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Then kafka-python's poll raises: when the look-up of the coordinator and the new metadata that it asks for fail in one poll."""
+    failures = iter([KafkaConnectionError("111 ECONNREFUSED"), NodeNotReadyError("1")])
+    poll = KafkaConsumer.poll
+
+    def fail_first(consumer: KafkaConsumer, **options: Any) -> Any:
+        for failure in failures:
+            raise failure
+        return poll(consumer, **options)
+
+    monkeypatch.setattr(KafkaConsumer, "poll", fail_first)
+    monkeypatch.setattr("carlien_common.kafka.consumer.RETRY_S", 0.01)
+    topic = make_topic()
+    await publish(producer, topic, "abc")
+    async with running(KafkaConsumerLoop(settings, [topic], unique_group, note, pool=database, producer=producer)):
+        assert await applied(database, 3) == ["a", "b", "c"]
+    assert next(failures, None) is None
 
 
 async def test_a_partition_lost_in_mid_batch_is_applied_once(

@@ -15,7 +15,7 @@ import pytest
 
 SERVICE = """
 import asyncio, os, sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from carlien_common.config import ServiceSettings, load
 from carlien_common.lifecycle import Application, run
 
@@ -45,6 +45,11 @@ async def away():
     if where == "away":
         raise ConnectionError("postgresql://u:hunter2@h/d")
 
+async def heeds_nothing():
+    while True:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+
 async def main():
     async with Application(load(ServiceSettings), "test") as app:
         print("port", app.metrics_port, flush=True)
@@ -53,6 +58,8 @@ async def main():
         app.spawn("outbox", work("outbox"))
         if where in ("dies", "ends"):
             app.spawn("victim", dies() if where == "dies" else ends())
+        if where == "heeds nothing":
+            app.spawn("stubborn", heeds_nothing())
         if where == "starting":
             await asyncio.Event().wait()
         await app.enter(part("server", 60 if where == "hangs" else 0))
@@ -182,6 +189,16 @@ async def test_a_part_that_hangs_does_not_stop_the_stop() -> None:
         assert await process.wait() == 0
     assert process.told[-2:] == ["end outbox", "close pool"]
     assert "stop_timed_out" in "".join(process.lines)
+
+
+async def test_a_part_that_heeds_nothing_does_not_stop_the_stop_either() -> None:
+    async with service("heeds nothing") as process:
+        await process.until('"serving"')
+        process.signal(signal.SIGTERM)
+        assert await process.wait() == 1
+    # All the others were closed in good order before.
+    assert process.told[-3:] == ["close server", "end outbox", "close pool"]
+    assert "stop_gave_up" in "".join(process.lines)
 
 
 async def test_a_second_signal_ends_it_at_once() -> None:

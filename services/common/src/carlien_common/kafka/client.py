@@ -19,6 +19,8 @@ def options(settings: ServiceSettings, client_id: str) -> dict[str, Any]:
         "metadata_max_age_ms": 30_000,
         # After an outage of the broker be back in seconds, not in the default half minute.
         "reconnect_backoff_max_ms": 2_000,
+        # One attempt to reach a broker. Whoever makes a client tries again, and may be asked to stop in between.
+        "bootstrap_timeout_ms": 5_000,
     }
     if settings.kafka_security_protocol.endswith("SSL"):
         common |= {

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, RetriableError
 from kafka.structs import OffsetAndMetadata
 
 from carlien_common import metrics
@@ -41,7 +41,12 @@ POLL_MS: Final = 200
 """How long a poll waits; also how soon a stop is noticed."""
 PAUSE_AFTER_S: Final = 5.0
 """A rebalance waits for a batch up to then. Far below max_poll_interval (300 s), far above an ordinary batch."""
+RETRY_S: Final = 1.0
+"""Between attempts to reach a broker that is away."""
 COMMIT_TIMEOUT_MS: Final = 5_000
+SESSION_TIMEOUT_MS: Final = 10_000
+"""After kill -9 the group gives our partitions to the next one when this has passed (kafka-python's own default is 45 s)."""
+HEARTBEAT_MS: Final = 2_000
 LAG_EVERY_S: Final = 1.0
 
 
@@ -175,7 +180,10 @@ class KafkaConsumerLoop:
                 self._report_lag(consumer)
         finally:
             # Tells the group that we leave, so that the others needn't wait for our session to expire.
-            consumer.close(autocommit=False, timeout_ms=COMMIT_TIMEOUT_MS)
+            try:
+                consumer.close(autocommit=False, timeout_ms=COMMIT_TIMEOUT_MS)
+            except KafkaError as error:
+                log.warning("consumer_closed_hard", group=self._group, error=type(error).__name__)
 
     def _connect(self) -> KafkaConsumer | None:
         while not self._stop.is_set():
@@ -186,18 +194,24 @@ class KafkaConsumerLoop:
                     enable_auto_commit=False,
                     auto_offset_reset="earliest",
                     max_poll_records=self._max_records,
-                    **self._options,
+                    **({"session_timeout_ms": SESSION_TIMEOUT_MS, "heartbeat_interval_ms": HEARTBEAT_MS} | self._options),
                 )
             except KafkaError as error:
                 log.warning("broker_not_ready", group=self._group, error=type(error).__name__)
-                self._stop.wait(1.0)
+                self._stop.wait(RETRY_S)
                 continue
             consumer.subscribe(topics=self._topics, listener=self._assignment)
             return consumer
         return None
 
     def _poll(self, consumer: KafkaConsumer, timeout_ms: int) -> list[Record]:
-        polled = consumer.poll(timeout_ms=timeout_ms, max_records=self._max_records)
+        try:
+            polled = consumer.poll(timeout_ms=timeout_ms, max_records=self._max_records)
+        except RetriableError as error:
+            # kafka-python bears most outages in silence, but not one that begins while the group forms.
+            log.warning("poll_failed", group=self._group, error=type(error).__name__)
+            self._stop.wait(RETRY_S)
+            polled = {}
         # kafka-python 3.0.12 forgets a rebalance that new metadata started when a poll times out between the two halves of it: the
         # leader notes the new metadata in the first half, so the next poll sees no reason to go on, and with heartbeats switched
         # off meanwhile the member is dead for good. Its own flag brings it back; when nothing is wrong this asks for nothing.

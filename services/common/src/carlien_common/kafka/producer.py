@@ -220,6 +220,15 @@ def _failure(topic: str, error: BaseException) -> BaseException:
     return failure
 
 
+async def _first(connect: Callable[[], KafkaProducer]) -> KafkaProducer:
+    while True:
+        try:
+            return await asyncio.to_thread(connect)
+        except KafkaError as error:
+            log.warning("broker_not_ready", error=type(error).__name__)
+            await asyncio.sleep(WATCH_EVERY_S)
+
+
 @asynccontextmanager
 async def producer(
     settings: ServiceSettings,
@@ -245,7 +254,7 @@ async def producer(
         return KafkaProducer(**options(settings, client_id), **config)
 
     limits = Limits(max_in_flight, delivery_timeout_s)
-    made = Producer(connect, await asyncio.to_thread(connect), limits, settings.kafka_topic_prefix)
+    made = Producer(connect, await _first(connect), limits, settings.kafka_topic_prefix)
     watcher = asyncio.create_task(made.watch(), name="kafka-producer-watch")
     try:
         yield made

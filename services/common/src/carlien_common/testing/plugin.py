@@ -7,9 +7,11 @@ Heavy imports are inside: pytest loads this module in every run.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import threading
+import warnings
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -32,6 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     config.addinivalue_line("filterwarnings", "ignore:(read|open)_text is deprecated:DeprecationWarning")
     config.addinivalue_line("filterwarnings", "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning")
+    # Those that the last collection of all finds are looked at by filters that pytest took in before the lines above.
+    warnings.filterwarnings("ignore", "Exception ignored in. <socket.socket", pytest.PytestUnraisableExceptionWarning)
 
 
 def unavailable(what: str) -> NoReturn:
@@ -120,20 +124,24 @@ def make_topic(kafka_bootstrap: str) -> Iterator[Callable[..., str]]:
     """make_topic("frames", partitions=3): a fresh topic and its .dlq, with one replica; deleted at the end. Returns the name."""
     from kafka import KafkaAdminClient
 
-    admin = KafkaAdminClient(bootstrap_servers=kafka_bootstrap, client_id="carlien-tests")
+    def admin() -> contextlib.closing[KafkaAdminClient]:
+        # A new one each time: one that saw the broker killed by a test doesn't find its way back.
+        return contextlib.closing(KafkaAdminClient(bootstrap_servers=kafka_bootstrap, client_id="carlien-tests"))
+
     made: list[str] = []
 
     def make(name: str = "topic", partitions: int = 1) -> str:
         topic = f"test.{secrets.token_hex(4)}.{name}"
         options = {"num_partitions": partitions, "replication_factor": 1}
-        admin.create_topics({topic: options, f"{topic}.dlq": {**options, "num_partitions": 1}}, wait_for_metadata=True)
+        with admin() as client:
+            client.create_topics({topic: options, f"{topic}.dlq": {**options, "num_partitions": 1}}, wait_for_metadata=True)
         made.extend([topic, f"{topic}.dlq"])
         return topic
 
     yield make
     if made:
-        admin.delete_topics(made, raise_errors=False)
-    admin.close()
+        with admin() as client:
+            client.delete_topics(made, raise_errors=False)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The one place that picks adapters and puts the service together."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,23 +30,26 @@ from carlien_common.lifecycle import Application
 from carlien_common.logs import get_logger
 from carlien_common.outbox import OutboxRelay
 from carlien_common.postgres.pool import ping
-from carlien_lien_registry import certificates, metrics
+from carlien_lien_registry import certificates, metrics, proofs
 from carlien_lien_registry.adapters import consortium
 from carlien_lien_registry.adapters.certifier import FabricCertifier
+from carlien_lien_registry.adapters.commitments import lien_record
 from carlien_lien_registry.adapters.fabric import Gateway, GatewayError, Identity, LocalSigner, Peer, PeerPool, TlsOptions
 from carlien_lien_registry.adapters.fabric_ledger import FabricLedger
-from carlien_lien_registry.adapters.mortgage_asset import MortgageAsset, MortgageAssetDetails, MortgageAssetQueries
+from carlien_lien_registry.adapters.mortgage_asset import MortgageAsset, MortgageAssetAnchors, MortgageAssetDetails, MortgageAssetQueries
 from carlien_lien_registry.adapters.mortgage_calls import MortgageCalls
 from carlien_lien_registry.adapters.postgres.certificates import PostgresCertificates
 from carlien_lien_registry.adapters.postgres.details import PostgresDetails
 from carlien_lien_registry.adapters.postgres.projection import PostgresProjection
 from carlien_lien_registry.adapters.postgres.reading import PostgresReader
 from carlien_lien_registry.adapters.postgres.reconciliation import PostgresReconciliation
+from carlien_lien_registry.adapters.postgres.tree import PostgresTree
 from carlien_lien_registry.adapters.postgres.writes import PostgresWrites
 from carlien_lien_registry.adapters.valuation import GrpcAppraiser
 from carlien_lien_registry.config import LienRegistrySettings, OperatorSettings, read_consortium_keys
 from carlien_lien_registry.domain.debtors import DebtorHasher
 from carlien_lien_registry.grpc_api import consents, disputes, liens, reconciliation, searches, titles
+from carlien_lien_registry.service.anchoring import Anchoring
 from carlien_lien_registry.service.details import DetailsKeeper
 from carlien_lien_registry.service.following import LedgerFollower, Progress
 from carlien_lien_registry.service.operating import Operations
@@ -77,6 +80,7 @@ class LedgerAccess:
     signer: LocalSigner
     chain: tuple[str, ...]
     roots: dict[str, list[x509.Certificate]]
+    anchoring_msp_ids: tuple[str, ...]
 
 
 @asynccontextmanager
@@ -93,9 +97,16 @@ async def ledger_access(settings: LienRegistrySettings | OperatorSettings) -> As
         certificate = x509.load_pem_x509_certificate(identity.certificate_pem)
         chain = consortium.chain_of(certificate, roots.get(settings.msp_id, []))
         pems = tuple(one.public_bytes(serialization.Encoding.PEM).decode() for one in chain)
-        yield LedgerAccess(ledger, signer, pems, roots)
+        yield LedgerAccess(ledger, signer, pems, roots, _anchoring(settings.anchor_msp_ids, roots))
     finally:
         await peers.close()
+
+
+def _anchoring(required: tuple[str, ...], roots: Mapping[str, object]) -> tuple[str, ...]:
+    unknown = sorted(set(required) - roots.keys())
+    if unknown:
+        raise ValueError(f"CARLIEN_ANCHOR_MSP_IDS names {', '.join(unknown)}, which isn't a member of the channel")
+    return tuple(sorted(set(required) or roots))
 
 
 def _registrar(settings: LienRegistrySettings | OperatorSettings, peers: PeerPool) -> Gateway | None:
@@ -138,14 +149,18 @@ async def serve(settings: LienRegistrySettings, clock: Clock = utc_now, started:
         calls = MortgageCalls()
         registry = Registry(writer, reader, calls, hasher)
         operations = Operations(writer, reader, calls, MortgageAssetQueries(ledger))
+        tree = PostgresTree(pool, access.anchoring_msp_ids, settings.msp_id)
+        anchoring = Anchoring(tree, MortgageAssetAnchors(ledger), progress)
         certifier = FabricCertifier(access.signer, access.chain)
-        finder = Searches(reader, PostgresCertificates(pool, settings.org), certifier, progress, hasher, clock)
+        stored = PostgresCertificates(pool, settings.org)
+        finder = Searches(reader, stored, certifier, anchoring, tree, lien_record, progress, hasher, clock)
         details = PostgresDetails(pool)
 
         sender = await app.enter(producer(settings, f"carlien-{NAME}"))
         app.spawn("outbox", OutboxRelay(settings, sender).run())
         app.spawn("follower", follower.run())
         app.spawn("height", follower.watch_height())
+        app.spawn("anchoring", anchoring.run(is_transient))
         await app.enter(_closing(writer))
         app.spawn("recovery", writer.recover(is_transient))
         app.spawn(
@@ -153,8 +168,9 @@ async def serve(settings: LienRegistrySettings, clock: Clock = utc_now, started:
         )
         app.spawn("gauges", _gauges(progress, writes, details))
 
-        def verify(certificate: certificate_pb2.SearchCertificate) -> list[str]:
-            return certificates.verify(certificate, access.roots)
+        async def verify(certificate: certificate_pb2.SearchCertificate) -> list[str]:
+            posted = proofs.PostedRoots(frozenset(access.anchoring_msp_ids), await tree.posted(certificate.as_of_block))
+            return certificates.verify(certificate, access.roots) + proofs.verify_proof(certificate, posted)
 
         appraiser = GrpcAppraiser(await app.enter(channel(settings, settings.valuation_address))) if settings.valuation_address else None
         rankings = Rankings(reader, appraiser, clock)

@@ -53,13 +53,13 @@ async def sign(certificate: certificate_pb2.SearchCertificate, signer: DigestSig
 
 
 def verify(certificate: certificate_pb2.SearchCertificate, roots: Mapping[str, Sequence[x509.Certificate]]) -> list[str]:
-    """Check a certificate against the consortium's roots by MSP; returns a code per failed check, none where it holds.
+    """Check a certificate's signature against the consortium's roots by MSP; returns a code per failed check, none where it holds.
 
-    Shown is that a member's key signed exactly this, at a time when its certificate was valid. Not shown is that the member
-    told the truth: that takes the roots anchored on the ledger.
+    Shown is that a member's key signed exactly this, at a time when its certificate was valid. That the member told the truth
+    shows its proof, see `proofs`.
     """
     failures = []
-    if certificate.as_of_block > certificate.ledger_height:
+    if not certificate.as_of_block <= certificate.known_to_block <= certificate.ledger_height:
         failures.append(BLOCKS_INCONSISTENT)
     if not certificate.signature or not certificate.signer_chain:
         return [*failures, SIGNATURE_MISSING]

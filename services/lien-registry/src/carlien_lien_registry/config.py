@@ -22,10 +22,12 @@ class LedgerSettings(Settings):
     fabric_registrar_cert_file: Path | None = None
     """Identity with attribute carlien.role=registrar; without one titles and court orders are refused."""
     fabric_registrar_key_file: Path | None = None
+    anchor_msp_ids: Annotated[tuple[str, ...], NoDecode] = ()
+    """MSP identifiers of the organisations whose roots must agree, comma-separated; all members of the channel where unset."""
     fabric_channel: str = "carlien"
     fabric_chaincode: str = "mortgage-asset"
 
-    @field_validator("fabric_peer_addresses", mode="before")
+    @field_validator("fabric_peer_addresses", "anchor_msp_ids", mode="before")
     @classmethod
     def _addresses(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -36,3 +36,9 @@ SEARCHES: Final = Counter("carlien_lien_registry_searches_total", "Certificates 
 MISMATCHES: Final = Counter(
     "carlien_lien_registry_mismatches_total", "Mismatches with official registries, by kind, each time an extract shows them.", ("kind",)
 )
+ANCHORS_POSTED: Final = Counter("carlien_lien_registry_anchors_posted_total", "Roots of the registry's tree posted on the ledger.")
+ANCHORS_REFUSED: Final = Counter(
+    "carlien_lien_registry_anchors_refused_total", "Roots that the organisations agree on but that this read model doesn't lead to."
+)
+ANCHORED_BLOCK: Final = Gauge("carlien_lien_registry_anchored_block", "Newest block on whose root the required organisations agree.")
+ALERTS: Final = Counter("carlien_lien_registry_alerts_total", "Alerts written, by kind (expiry_reminder, expired, change).", ("kind",))

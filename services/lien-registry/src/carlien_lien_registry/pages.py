@@ -22,7 +22,8 @@ _WIDTHS_MM: Final = (30, 28, 18, 24, 18, 18, 20, 14)
 _QR_MM: Final = 32
 _NOTE: Final = (
     "This page is for reading. What holds is the signed certificate: fetch it by its number or read it from its file, and check it with "
-    "`carlien-lien verify`. The code holds the number and the SHA-256 of the signed bytes."
+    "`carlien-lien verify` against the roots that the organisations posted on the ledger. The code holds the number and the SHA-256 of "
+    "the signed bytes."
 )
 
 
@@ -45,7 +46,12 @@ def page_of(certificate: certificate_pb2.SearchCertificate) -> Page:
         ("Searched at", f"{certificate.searched_at.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"),
         ("Searched for", _subject(certificate)),
         ("Judged as of", f"{certificate.query.as_of.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"),
-        ("Result", f"{found}, as of block {certificate.as_of_block} of {certificate.ledger_height}"),
+        ("Result", f"{found}, as of block {certificate.known_to_block} of {certificate.ledger_height}"),
+        ("Proof", _proven(certificate)),
+        *(
+            ("Since the proof's block", f"{one.change} {one.registration_number}, block {one.block_number}")
+            for one in certificate.known_since
+        ),
         ("SHA-256 of the signed bytes", digest),
     )
     hits = tuple(_hit(hit) for hit in certificate.hits)
@@ -113,6 +119,15 @@ class _Code(Flowable):  # type: ignore[misc]
                 if dark:
                     drawing.add(Rect(x * cell, self.height - (y + 1) * cell, cell, cell, strokeWidth=0, fillColor=colors.black))
         renderPDF.draw(drawing, self.canv, 0, 0)
+
+
+def _proven(certificate: certificate_pb2.SearchCertificate) -> str:
+    if not certificate.HasField("proof"):
+        return "none: this page rests on its signer's word"
+    kind = "what is listed is all there was" if certificate.proof.records else "there was nothing"
+    return (
+        f"{kind} as of block {certificate.as_of_block}; root {certificate.proof.root.hex()} posted by {', '.join(certificate.anchored_by)}"
+    )
 
 
 def _subject(certificate: certificate_pb2.SearchCertificate) -> str:

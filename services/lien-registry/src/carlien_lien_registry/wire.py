@@ -5,7 +5,7 @@ from typing import Final
 
 from carlien.lien.v1 import certificate_pb2, events_pb2, lien_pb2, title_pb2, title_service_pb2
 from carlien_common.wire import date_to_proto, instant_to_proto, money_to_proto
-from carlien_lien_registry.domain.certificate import MatchType, Search
+from carlien_lien_registry.domain.certificate import MatchType, Proof, Search
 from carlien_lien_registry.domain.changes import Change
 from carlien_lien_registry.domain.liens import Lien, LienClass, LienStatus, Title
 from carlien_lien_registry.wire_records import put_record
@@ -130,4 +130,18 @@ def certificate_to_proto(search: Search) -> certificate_pb2.SearchCertificate:
         ],
         as_of_block=search.as_of_block,
         ledger_height=search.ledger_height,
+        anchored_by=search.proof.anchored_by if search.proof else (),
+        known_to_block=search.known_to_block,
+        known_since=[
+            certificate_pb2.KnownSince(
+                registration_number=one.registration_number, change=one.change, block_number=one.block_number, tx_index=one.tx_index
+            )
+            for one in search.known_since
+        ],
+        proof=_proof_to_proto(search.proof) if search.proof else None,
     )
+
+
+def _proof_to_proto(proof: Proof) -> certificate_pb2.SearchProof:
+    subjects = (certificate_pb2.SubjectProof(subject=one.subject, entries=one.entries, siblings=one.siblings) for one in proof.subjects)
+    return certificate_pb2.SearchProof(root=proof.root, subjects=subjects, records=proof.records)

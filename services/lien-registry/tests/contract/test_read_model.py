@@ -19,7 +19,7 @@ from carlien_lien_registry.adapters.postgres.details import PostgresDetails
 from carlien_lien_registry.adapters.postgres.projection import PostgresProjection
 from carlien_lien_registry.adapters.postgres.reading import PostgresReader
 from carlien_lien_registry.adapters.postgres.writes import PostgresWrites
-from carlien_lien_registry.service.ports import Endorsed, LedgerCall, LedgerForked, SearchSubject, WriteRequest, WriteState
+from carlien_lien_registry.service.ports import CheckpointMoved, Endorsed, LedgerCall, LedgerForked, SearchSubject, WriteRequest, WriteState
 from carlien_lien_registry.wire import event_to_proto
 
 
@@ -33,7 +33,10 @@ async def pool(make_database: Callable[[], str]) -> AsyncIterator[Pool]:
 
 @pytest.fixture
 async def projection(pool: Pool) -> PostgresProjection:
-    await pool.execute("TRUNCATE lien_versions, title_versions, record_versions, outbox, ledger_writes, private_details, certificates")
+    await pool.execute(
+        "TRUNCATE lien_versions, title_versions, record_versions, tree_entries, tree_changes, anchors, outbox, ledger_writes, "
+        "private_details, certificates"
+    )
     await pool.execute("UPDATE ledger_checkpoint SET block_number = -1, block_hash = '', events_block = -1")
     return PostgresProjection(pool, event_to_proto, "/org1/lien-registry")
 
@@ -65,6 +68,8 @@ async def test_applying_a_block_twice_changes_nothing(pool: Pool, projection: Po
 async def test_a_block_of_another_chain_is_refused(projection: PostgresProjection) -> None:
     await projection.apply([block(0)])
     with pytest.raises(LedgerForked, match="follows"):
+        await projection.apply([block(1), block(3)])
+    with pytest.raises(CheckpointMoved):
         await projection.apply([block(2)])
     stranger = block(1)
     with pytest.raises(LedgerForked, match="doesn't name"):

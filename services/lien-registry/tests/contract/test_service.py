@@ -46,13 +46,29 @@ async def test_a_registration_is_committed_readable_and_certified(org1: Registry
     assert got.lien == lien
     certificate = await search(org1, vin=vin, min_block=lien.block_number)
     assert [hit.lien for hit in certificate.hits] == [lien]
-    assert certificate.as_of_block >= lien.block_number
-    assert certificate.ledger_height >= certificate.as_of_block
+    assert certificate.known_to_block >= lien.block_number
+    assert certificate.ledger_height >= certificate.known_to_block
 
 
-async def test_a_certificate_is_stored_replayed_and_verified_by_another_lender(org1: RegistryProcess, org2: RegistryProcess) -> None:
-    certificate = await search(org1, vin=fresh_vin())
-    assert not certificate.hits
+async def proven(service: RegistryProcess, **query: object) -> certificate_pb2.SearchCertificate:
+    """A certificate whose proof takes `min_block` into account: both lenders post their roots within seconds."""
+    async with asyncio.timeout(DEADLINE):
+        while True:
+            certificate = await search(service, **query)
+            if certificate.HasField("proof") and not certificate.known_since:
+                return certificate
+
+
+@pytest.mark.parametrize("registered", [True, False])
+async def test_a_certificate_is_stored_replayed_and_verified_by_another_lender(
+    org1: RegistryProcess, org2: RegistryProcess, registered: bool
+) -> None:
+    vin = fresh_vin()
+    lien = await org1.register(registration(vin)) if registered else None
+    certificate = await proven(org1, vin=vin, min_block=lien.block_number if lien else 0)
+    assert [hit.lien for hit in certificate.hits] == ([lien] if lien else [])
+    assert list(certificate.anchored_by) == ["Org1MSP", "Org2MSP"]
+    assert len(certificate.proof.records) == len(certificate.hits)
     request = search_service_pb2.GetCertificateRequest(certificate_number=certificate.certificate_number)
     assert (await org1.searches().GetCertificate(request, timeout=DEADLINE)).certificate == certificate
 
@@ -60,9 +76,11 @@ async def test_a_certificate_is_stored_replayed_and_verified_by_another_lender(o
         return await org2.searches().VerifyCertificate(search_service_pb2.VerifyCertificateRequest(certificate=one), timeout=DEADLINE)
 
     assert (await verify(certificate)).valid
-    certificate.as_of_block += 1
-    certificate.ledger_height += 1
+    certificate.searched_at.seconds += 1
     assert list((await verify(certificate)).failures) == ["SIGNATURE_INVALID"]
+    certificate.searched_at.seconds -= 1
+    certificate.proof.root = bytes(32)
+    assert set((await verify(certificate)).failures) == {"SIGNATURE_INVALID", "ROOT_DIFFERS", "PROOF_INVALID"}
 
 
 async def test_first_rank_is_claimed_once_and_others_register_behind(org1: RegistryProcess, org2: RegistryProcess) -> None:

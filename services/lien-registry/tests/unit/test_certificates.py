@@ -76,7 +76,7 @@ def lien(number: str = "L1", *, block: int = 5, expires_at: dt.datetime | None =
 
 async def _signed(*liens: Lien) -> certificate_pb2.SearchCertificate:
     query = Query(as_of=_NOW, vin=_VIN)
-    search = Search("ORG1-000000000001", _NOW, query, hits_of(liens, query), 9, 10)
+    search = Search("ORG1-000000000001", _NOW, query, hits_of(liens, query), 9, 9, 10)
     return certificate_pb2.SearchCertificate.FromString(await FabricCertifier(LocalSigner(_PEM), _CHAIN).sign(search))
 
 

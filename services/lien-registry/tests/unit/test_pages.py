@@ -15,7 +15,7 @@ _NOW = dt.datetime(2026, 11, 24, 12, tzinfo=dt.UTC)
 def _certificate(number: int = 1):  # type: ignore[no-untyped-def]
     liens = [change.lien for change in (registered(f"L{place}", place) for place in range(number)) if change.lien]
     query = Query(as_of=_NOW, vin=VIN)
-    return certificate_to_proto(Search("ORG1-000000000001", _NOW, query, hits_of(liens, query), 9, 10))
+    return certificate_to_proto(Search("ORG1-000000000001", _NOW, query, hits_of(liens, query), 9, 9, 10))
 
 
 def test_the_page_shows_every_hit_and_names_what_was_signed() -> None:

@@ -26,19 +26,25 @@ from carlien.lien.v1 import lien_pb2 as carlien_dot_lien_dot_v1_dot_lien__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!carlien/lien/v1/certificate.proto\x12\x0f\x63\x61rlien.lien.v1\x1a\x1a\x63\x61rlien/lien/v1/lien.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\x01\n\x0bSearchQuery\x12\r\n\x03vin\x18\x01 \x01(\tH\x00\x12)\n\x06\x64\x65\x62tor\x18\x02 \x01(\x0b\x32\x17.carlien.lien.v1.DebtorH\x00\x12\x1d\n\x13registration_number\x18\x03 \x01(\tH\x00\x12)\n\x05match\x18\x04 \x01(\x0e\x32\x1a.carlien.lien.v1.MatchType\x12)\n\x05\x61s_of\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07subject\"`\n\tSearchHit\x12#\n\x04lien\x18\x01 \x01(\x0b\x32\x15.carlien.lien.v1.Lien\x12.\n\nmatch_type\x18\x02 \x01(\x0e\x32\x1a.carlien.lien.v1.MatchType\"\xa1\x02\n\x11SearchCertificate\x12\x1a\n\x12\x63\x65rtificate_number\x18\x01 \x01(\t\x12/\n\x0bsearched_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x05query\x18\x03 \x01(\x0b\x32\x1c.carlien.lien.v1.SearchQuery\x12\x13\n\x0b\x64\x65\x62tor_hash\x18\x04 \x01(\t\x12(\n\x04hits\x18\x05 \x03(\x0b\x32\x1a.carlien.lien.v1.SearchHit\x12\x13\n\x0b\x61s_of_block\x18\x06 \x01(\x03\x12\x15\n\rledger_height\x18\x07 \x01(\x03\x12\x11\n\tsignature\x18\x08 \x01(\x0c\x12\x14\n\x0csigner_chain\x18\t \x03(\t*U\n\tMatchType\x12\x1a\n\x16MATCH_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10MATCH_TYPE_EXACT\x10\x01\x12\x16\n\x12MATCH_TYPE_SIMILAR\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!carlien/lien/v1/certificate.proto\x12\x0f\x63\x61rlien.lien.v1\x1a\x1a\x63\x61rlien/lien/v1/lien.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc7\x01\n\x0bSearchQuery\x12\r\n\x03vin\x18\x01 \x01(\tH\x00\x12)\n\x06\x64\x65\x62tor\x18\x02 \x01(\x0b\x32\x17.carlien.lien.v1.DebtorH\x00\x12\x1d\n\x13registration_number\x18\x03 \x01(\tH\x00\x12)\n\x05match\x18\x04 \x01(\x0e\x32\x1a.carlien.lien.v1.MatchType\x12)\n\x05\x61s_of\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07subject\"`\n\tSearchHit\x12#\n\x04lien\x18\x01 \x01(\x0b\x32\x15.carlien.lien.v1.Lien\x12.\n\nmatch_type\x18\x02 \x01(\x0e\x32\x1a.carlien.lien.v1.MatchType\"a\n\nKnownSince\x12\x1b\n\x13registration_number\x18\x01 \x01(\t\x12\x0e\n\x06\x63hange\x18\x02 \x01(\t\x12\x14\n\x0c\x62lock_number\x18\x03 \x01(\x03\x12\x10\n\x08tx_index\x18\x04 \x01(\x05\"B\n\x0cSubjectProof\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x0c\x12\x10\n\x08siblings\x18\x03 \x03(\x0c\"]\n\x0bSearchProof\x12\x0c\n\x04root\x18\x01 \x01(\x0c\x12/\n\x08subjects\x18\x02 \x03(\x0b\x32\x1d.carlien.lien.v1.SubjectProof\x12\x0f\n\x07records\x18\x03 \x03(\x0c\"\xad\x03\n\x11SearchCertificate\x12\x1a\n\x12\x63\x65rtificate_number\x18\x01 \x01(\t\x12/\n\x0bsearched_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x05query\x18\x03 \x01(\x0b\x32\x1c.carlien.lien.v1.SearchQuery\x12\x13\n\x0b\x64\x65\x62tor_hash\x18\x04 \x01(\t\x12(\n\x04hits\x18\x05 \x03(\x0b\x32\x1a.carlien.lien.v1.SearchHit\x12\x13\n\x0b\x61s_of_block\x18\x06 \x01(\x03\x12\x15\n\rledger_height\x18\x07 \x01(\x03\x12\x11\n\tsignature\x18\x08 \x01(\x0c\x12\x14\n\x0csigner_chain\x18\t \x03(\t\x12\x13\n\x0b\x61nchored_by\x18\n \x03(\t\x12\x16\n\x0eknown_to_block\x18\x0b \x01(\x03\x12\x30\n\x0bknown_since\x18\x0c \x03(\x0b\x32\x1b.carlien.lien.v1.KnownSince\x12+\n\x05proof\x18\r \x01(\x0b\x32\x1c.carlien.lien.v1.SearchProof*U\n\tMatchType\x12\x1a\n\x16MATCH_TYPE_UNSPECIFIED\x10\x00\x12\x14\n\x10MATCH_TYPE_EXACT\x10\x01\x12\x16\n\x12MATCH_TYPE_SIMILAR\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'carlien.lien.v1.certificate_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MATCHTYPE']._serialized_start=707
-  _globals['_MATCHTYPE']._serialized_end=792
+  _globals['_MATCHTYPE']._serialized_start=1109
+  _globals['_MATCHTYPE']._serialized_end=1194
   _globals['_SEARCHQUERY']._serialized_start=116
   _globals['_SEARCHQUERY']._serialized_end=315
   _globals['_SEARCHHIT']._serialized_start=317
   _globals['_SEARCHHIT']._serialized_end=413
-  _globals['_SEARCHCERTIFICATE']._serialized_start=416
-  _globals['_SEARCHCERTIFICATE']._serialized_end=705
+  _globals['_KNOWNSINCE']._serialized_start=415
+  _globals['_KNOWNSINCE']._serialized_end=512
+  _globals['_SUBJECTPROOF']._serialized_start=514
+  _globals['_SUBJECTPROOF']._serialized_end=580
+  _globals['_SEARCHPROOF']._serialized_start=582
+  _globals['_SEARCHPROOF']._serialized_end=675
+  _globals['_SEARCHCERTIFICATE']._serialized_start=678
+  _globals['_SEARCHCERTIFICATE']._serialized_end=1107
 # @@protoc_insertion_point(module_scope)

@@ -118,6 +118,106 @@ class SearchHit(_message.Message):
 Global___SearchHit: _TypeAlias = SearchHit  # noqa: Y015
 
 @_typing.final
+class KnownSince(_message.Message):
+    """One change of what was searched for that came after the block the proof stands on. It rests on the signer's word alone."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REGISTRATION_NUMBER_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    BLOCK_NUMBER_FIELD_NUMBER: _builtins.int
+    TX_INDEX_FIELD_NUMBER: _builtins.int
+    registration_number: _builtins.str
+    """Registration that changed."""
+    change: _builtins.str
+    """What happened to it last: lien.registered, lien.discharged, …."""
+    block_number: _builtins.int
+    """Block of that change."""
+    tx_index: _builtins.int
+    """Index of its transaction in that block."""
+    def __init__(
+        self,
+        *,
+        registration_number: _builtins.str = ...,
+        change: _builtins.str = ...,
+        block_number: _builtins.int = ...,
+        tx_index: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_number", b"block_number", "change", b"change", "registration_number", b"registration_number", "tx_index", b"tx_index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KnownSince: _TypeAlias = KnownSince  # noqa: Y015
+
+@_typing.final
+class SubjectProof(_message.Message):
+    """Everything the public registry holds under one subject, as a path from one bucket of the sparse Merkle tree to its root."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    SIBLINGS_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """What was looked up: vin:<VIN>, serial:<search key>, debtor:<keyed hash> or number:<registration number>."""
+    entries: _builtins.bytes
+    """The bucket's entries in ascending order, 65 bytes each: subject key, kind, SHA-256 of the record."""
+    @_builtins.property
+    def siblings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Sibling nodes from the bucket up to below the root, 20 of them; empty where that side of the tree is empty."""
+
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        entries: _builtins.bytes = ...,
+        siblings: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "siblings", b"siblings", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SubjectProof: _TypeAlias = SubjectProof  # noqa: Y015
+
+@_typing.final
+class SearchProof(_message.Message):
+    """Proof that the hits are all there is: an inclusion proof for hits, a non-inclusion proof for none."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROOT_FIELD_NUMBER: _builtins.int
+    SUBJECTS_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    root: _builtins.bytes
+    """Root of the tree as of as_of_block, as the organisations in anchored_by posted it."""
+    @_builtins.property
+    def subjects(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubjectProof]:
+        """One per subject searched for."""
+
+    @_builtins.property
+    def records(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """The records under these subjects as of as_of_block, canonical JSON: sorted keys, no spaces, UTF-8."""
+
+    def __init__(
+        self,
+        *,
+        root: _builtins.bytes = ...,
+        subjects: _abc.Iterable[Global___SubjectProof] | None = ...,
+        records: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["records", b"records", "root", b"root", "subjects", b"subjects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchProof: _TypeAlias = SearchProof  # noqa: Y015
+
+@_typing.final
 class SearchCertificate(_message.Message):
     """What the registry knew, signed: hits or none, as of a block.
     Signed is the deterministic serialisation of this message with signature and signer_chain unset.
@@ -134,16 +234,22 @@ class SearchCertificate(_message.Message):
     LEDGER_HEIGHT_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
     SIGNER_CHAIN_FIELD_NUMBER: _builtins.int
+    ANCHORED_BY_FIELD_NUMBER: _builtins.int
+    KNOWN_TO_BLOCK_FIELD_NUMBER: _builtins.int
+    KNOWN_SINCE_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
     certificate_number: _builtins.str
     """Number of the certificate; gaps are allowed."""
     debtor_hash: _builtins.str
     """Keyed hash of the debtor searched for, where one was."""
     as_of_block: _builtins.int
-    """Last block whose changes are taken into account."""
+    """The block the proof stands on: the newest one on whose root the required organisations agree, -1 where there is none yet."""
     ledger_height: _builtins.int
     """Height of the ledger (number of its last block) when the search ran."""
     signature: _builtins.bytes
     """ECDSA P-256 signature over the SHA-256 of the signed bytes, DER form."""
+    known_to_block: _builtins.int
+    """Last block whose changes the hits take into account."""
     @_builtins.property
     def searched_at(self) -> _timestamp_pb2.Timestamp:
         """When the search ran."""
@@ -154,11 +260,23 @@ class SearchCertificate(_message.Message):
 
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___SearchHit]:
-        """What was found, in rank of registration; none means nothing is registered as of that block."""
+        """What was found, in rank of registration, up to known_to_block; none means nothing is registered."""
 
     @_builtins.property
     def signer_chain(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Certificates of the signer up to its organisation's root, PEM, signer first."""
+
+    @_builtins.property
+    def anchored_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """MSP identifiers of the organisations that posted this root for as_of_block on the ledger."""
+
+    @_builtins.property
+    def known_since(self) -> _containers.RepeatedCompositeFieldContainer[Global___KnownSince]:
+        """Changes between as_of_block and known_to_block; with them the proven records become the hits."""
+
+    @_builtins.property
+    def proof(self) -> Global___SearchProof:
+        """Proof against the anchored root; unset for searches as of a past time and where nothing is anchored yet."""
 
     def __init__(
         self,
@@ -172,10 +290,14 @@ class SearchCertificate(_message.Message):
         ledger_height: _builtins.int = ...,
         signature: _builtins.bytes = ...,
         signer_chain: _abc.Iterable[_builtins.str] | None = ...,
+        anchored_by: _abc.Iterable[_builtins.str] | None = ...,
+        known_to_block: _builtins.int = ...,
+        known_since: _abc.Iterable[Global___KnownSince] | None = ...,
+        proof: Global___SearchProof | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query", "searched_at", b"searched_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["proof", b"proof", "query", b"query", "searched_at", b"searched_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_block", b"as_of_block", "certificate_number", b"certificate_number", "debtor_hash", b"debtor_hash", "hits", b"hits", "ledger_height", b"ledger_height", "query", b"query", "searched_at", b"searched_at", "signature", b"signature", "signer_chain", b"signer_chain"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anchored_by", b"anchored_by", "as_of_block", b"as_of_block", "certificate_number", b"certificate_number", "debtor_hash", b"debtor_hash", "hits", b"hits", "known_since", b"known_since", "known_to_block", b"known_to_block", "ledger_height", b"ledger_height", "proof", b"proof", "query", b"query", "searched_at", b"searched_at", "signature", b"signature", "signer_chain", b"signer_chain"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

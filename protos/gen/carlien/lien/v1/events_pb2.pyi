@@ -12,6 +12,7 @@ from carlien.lien.v1 import title_pb2 as _title_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -22,6 +23,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _AlertKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AlertKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlertKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ALERT_KIND_UNSPECIFIED: _AlertKind.ValueType  # 0
+    """Not stated."""
+    ALERT_KIND_EXPIRY_REMINDER: _AlertKind.ValueType  # 1
+    """An own registration ends soon by itself."""
+    ALERT_KIND_EXPIRED: _AlertKind.ValueType  # 2
+    """An own registration has ended by itself."""
+    ALERT_KIND_CHANGE: _AlertKind.ValueType  # 3
+    """Somebody else changed something on a car on which the own organisation has a registration in force."""
+
+class AlertKind(_AlertKind, metaclass=_AlertKindEnumTypeWrapper):
+    """Why somebody is alerted."""
+
+ALERT_KIND_UNSPECIFIED: AlertKind.ValueType  # 0
+"""Not stated."""
+ALERT_KIND_EXPIRY_REMINDER: AlertKind.ValueType  # 1
+"""An own registration ends soon by itself."""
+ALERT_KIND_EXPIRED: AlertKind.ValueType  # 2
+"""An own registration has ended by itself."""
+ALERT_KIND_CHANGE: AlertKind.ValueType  # 3
+"""Somebody else changed something on a car on which the own organisation has a registration in force."""
+Global___AlertKind: _TypeAlias = AlertKind  # noqa: Y015
 
 @_typing.final
 class LienEvent(_message.Message):
@@ -106,3 +135,59 @@ class LienEvent(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LienEvent: _TypeAlias = LienEvent  # noqa: Y015
+
+@_typing.final
+class LienAlert(_message.Message):
+    """Value of topic carlien.lien.alert.v1, key = VIN: what the secured party wants to be told of without asking."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    VIN_FIELD_NUMBER: _builtins.int
+    REGISTRATION_NUMBER_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    DAYS_AHEAD_FIELD_NUMBER: _builtins.int
+    CHANGE_FIELD_NUMBER: _builtins.int
+    OTHER_REGISTRATION_NUMBER_FIELD_NUMBER: _builtins.int
+    TX_ID_FIELD_NUMBER: _builtins.int
+    BLOCK_NUMBER_FIELD_NUMBER: _builtins.int
+    kind: Global___AlertKind.ValueType
+    """Why."""
+    vin: _builtins.str
+    """The car."""
+    registration_number: _builtins.str
+    """The own registration that is concerned."""
+    days_ahead: _builtins.int
+    """Reminders: how many days ahead this one was due."""
+    change: _builtins.str
+    """Change alerts: what happened, as in LienEvent.change."""
+    other_registration_number: _builtins.str
+    """Change alerts: the other registration, where the change is of one."""
+    tx_id: _builtins.str
+    """Change alerts: the transaction."""
+    block_number: _builtins.int
+    """Change alerts: its block."""
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When that one ends, where it does."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___AlertKind.ValueType = ...,
+        vin: _builtins.str = ...,
+        registration_number: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        days_ahead: _builtins.int = ...,
+        change: _builtins.str = ...,
+        other_registration_number: _builtins.str = ...,
+        tx_id: _builtins.str = ...,
+        block_number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_number", b"block_number", "change", b"change", "days_ahead", b"days_ahead", "expires_at", b"expires_at", "kind", b"kind", "other_registration_number", b"other_registration_number", "registration_number", b"registration_number", "tx_id", b"tx_id", "vin", b"vin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LienAlert: _TypeAlias = LienAlert  # noqa: Y015

@@ -40,7 +40,7 @@ class SearchLiensRequest(_message.Message):
     match: _certificate_pb2.MatchType.ValueType
     """How to match a VIN; EXACT where unset."""
     min_block: _builtins.int
-    """The answer must take at least this block into account."""
+    """The answer must take at least this block into account. It then waits up to 2 s for the proof to reach that block, too."""
     @_builtins.property
     def debtor(self) -> _lien_pb2.Debtor:
         """A debtor."""

@@ -71,7 +71,7 @@ class SearchServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def VerifyCertificate(self, request, context):
-        """Says whether a certificate's signature holds and its signer belongs to the consortium.
+        """Says whether a certificate's signature holds, its signer belongs to the consortium and its proof leads to an anchored root.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,7 +38,7 @@ class SearchServiceStub:
     GetCertificate: _grpc.UnaryUnaryMultiCallable[_search_service_pb2.GetCertificateRequest, _search_service_pb2.GetCertificateResponse]
     """Returns a stored certificate exactly as it was signed."""
     VerifyCertificate: _grpc.UnaryUnaryMultiCallable[_search_service_pb2.VerifyCertificateRequest, _search_service_pb2.VerifyCertificateResponse]
-    """Says whether a certificate's signature holds and its signer belongs to the consortium."""
+    """Says whether a certificate's signature holds, its signer belongs to the consortium and its proof leads to an anchored root."""
 
 @_typing.type_check_only
 class SearchServiceAsyncStub(SearchServiceStub):
@@ -50,7 +50,7 @@ class SearchServiceAsyncStub(SearchServiceStub):
     GetCertificate: _aio.UnaryUnaryMultiCallable[_search_service_pb2.GetCertificateRequest, _search_service_pb2.GetCertificateResponse]  # type: ignore[assignment]
     """Returns a stored certificate exactly as it was signed."""
     VerifyCertificate: _aio.UnaryUnaryMultiCallable[_search_service_pb2.VerifyCertificateRequest, _search_service_pb2.VerifyCertificateResponse]  # type: ignore[assignment]
-    """Says whether a certificate's signature holds and its signer belongs to the consortium."""
+    """Says whether a certificate's signature holds, its signer belongs to the consortium and its proof leads to an anchored root."""
 
 class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
     """Searches the registry and certifies what was found."""
@@ -77,6 +77,6 @@ class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _search_service_pb2.VerifyCertificateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_search_service_pb2.VerifyCertificateResponse, _abc.Awaitable[_search_service_pb2.VerifyCertificateResponse]]:
-        """Says whether a certificate's signature holds and its signer belongs to the consortium."""
+        """Says whether a certificate's signature holds, its signer belongs to the consortium and its proof leads to an anchored root."""
 
 def add_SearchServiceServicer_to_server(servicer: SearchServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

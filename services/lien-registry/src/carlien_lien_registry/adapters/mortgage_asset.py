@@ -9,19 +9,20 @@ from carlien_lien_registry.adapters.fabric import BlockTransaction
 from carlien_lien_registry.adapters.fabric_ledger import FabricLedger
 from carlien_lien_registry.adapters.records import (
     RECORD_KINDS,
+    anchor_from_record,
     lien_from_record,
     record_from_json,
     required_instant,
     title_from_record,
 )
 from carlien_lien_registry.domain.changes import Change
-from carlien_lien_registry.domain.liens import Position
+from carlien_lien_registry.domain.liens import Anchor, Position
 from carlien_lien_registry.domain.operations import ConsentOperation
-from carlien_lien_registry.service.ports import Endorsed, OutcomeUnknown
+from carlien_lien_registry.service.ports import Endorsed, LedgerCall, OutcomeUnknown
 
 EVENT: Final = "carlien.lien.v1"
-# Policies and anchors are on the ledger for whoever asks the chaincode.
-_FOLLOWED: Final = ("lien", "title", *RECORD_KINDS)
+# Policies are on the ledger for whoever asks the chaincode.
+_FOLLOWED: Final = ("lien", "title", "anchor", *RECORD_KINDS)
 
 
 class UnreadableEvent(Exception):
@@ -115,7 +116,26 @@ def _change(told: dict[str, Any], position: Position, tx_id: str, occurred_at: A
         lien=lien_from_record(lien, position) if lien else None,
         title=title_from_record(title, tx_id, position.block_number) if title else None,
         record=next((record_from_json(kind, told[kind]) for kind in RECORD_KINDS if told.get(kind)), None),
+        anchor=anchor_from_record(told["anchor"]) if told.get("anchor") else None,
     )
+
+
+class MortgageAssetAnchors:
+    """AnchorLedger: the own organisation's roots."""
+
+    def __init__(self, ledger: FabricLedger) -> None:
+        """Take the ledger."""
+        self._ledger = ledger
+
+    async def post(self, block_number: int, root: bytes) -> None:
+        """PostAnchor. A root that gets lost isn't sent again: the next block's does as well."""
+        argument = json.dumps({"block_number": block_number, "root": root.hex()})
+        await self._ledger.submit(await self._ledger.endorse(LedgerCall("PostAnchor", (argument,))))
+
+    async def posted(self, block_number: int) -> list[Anchor]:
+        """GetAnchors: the roots on the ledger for a block; DomainError."""
+        told = json.loads(await self._ledger.evaluate("GetAnchors", json.dumps({"block_number": block_number})))
+        return [anchor_from_record(one) for one in told["anchors"]]
 
 
 class MortgageAssetQueries:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from carlien_common.domain.money import Money
-from carlien_lien_registry.domain.liens import Lien, LienClass, Position, Title
+from carlien_lien_registry.domain.liens import Anchor, Lien, LienClass, Position, Title
 from carlien_lien_registry.domain.operations import (
     Consent,
     ConsentOperation,
@@ -159,6 +159,11 @@ def title_to_record(title: Title) -> dict[str, Any]:
         "registration_certificate_number": title.registration_certificate_number,
         "issued_at": instant_text(title.issued_at),
     }
+
+
+def anchor_from_record(record: Mapping[str, Any]) -> Anchor:
+    """A posted root."""
+    return Anchor(record["block_number"], record["msp_id"], bytes.fromhex(record["root"]))
 
 
 def record_from_json(kind: str, record: Mapping[str, Any]) -> Record:

@@ -44,9 +44,14 @@ def as_json(certificate: certificate_pb2.SearchCertificate) -> str:
 def as_text(certificate: certificate_pb2.SearchCertificate) -> str:
     """The certificate in a few lines for a reader."""
     made_at = f"{certificate.searched_at.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"
-    blocks = f"as of block {certificate.as_of_block} of {certificate.ledger_height}"
+    blocks = f"as of block {certificate.known_to_block} of {certificate.ledger_height}"
     lines = [f"certificate {certificate.certificate_number} of {made_at}, {blocks}"]
     lines += [f"  {place}. {_line(hit.lien)}" for place, hit in enumerate(certificate.hits, start=1)] or ["  nothing is registered"]
+    if certificate.anchored_by:
+        lines.append(f"  proven as of block {certificate.as_of_block}, whose root {', '.join(certificate.anchored_by)} posted")
+    else:
+        lines.append("  not proven: no root that the organisations agree on")
+    lines += [f"  since then: {one.change} {one.registration_number} in block {one.block_number}" for one in certificate.known_since]
     return "\n".join(lines) + "\n"
 
 

@@ -1,7 +1,8 @@
-"""`carlien-lien verify`: needs the certificate and the members' roots, and neither network nor database."""
+"""`carlien-lien verify`: needs the certificate and the anchored roots, and neither network nor database."""
 
 import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from google.protobuf.json_format import ParseDict, ParseError
 
 from carlien.lien.v1 import certificate_pb2
 from carlien_common.domain.errors import invalid
-from carlien_lien_registry import certificates
+from carlien_lien_registry import certificates, proofs
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -29,7 +30,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
 async def run(arguments: argparse.Namespace) -> int:
     """Check, print the verdict."""
     certificate = read_certificate(arguments.certificate)
-    failures = certificates.verify(certificate, read_roots(arguments.root))
+    trusted = read_roots(arguments.root)
+    failures = certificates.verify(certificate, trusted.members) + proofs.verify_proof(certificate, trusted.anchors)
     if arguments.json:
         print(json.dumps({"valid": not failures, "failures": failures, "certificate_number": certificate.certificate_number}))
     else:
@@ -47,10 +49,22 @@ def read_certificate(file: Path) -> certificate_pb2.SearchCertificate:
     return certificate
 
 
-def read_roots(file: Path) -> dict[str, list[x509.Certificate]]:
-    """The members' roots in a file, INVALID FILE where it holds none."""
+@dataclass(frozen=True)
+class Trusted:
+    """What the verifier relies on: the members' root certificates, and the roots of the registry they posted."""
+
+    members: dict[str, list[x509.Certificate]]
+    anchors: proofs.PostedRoots
+
+
+def read_roots(file: Path) -> Trusted:
+    """The file of `carlien-lien root`, INVALID FILE where it isn't one."""
     try:
-        members = json.loads(file.read_text(encoding="utf-8"))["members"]
-        return {msp_id: [x509.load_pem_x509_certificate(pem.encode()) for pem in pems] for msp_id, pems in members.items()}
+        told = json.loads(file.read_text(encoding="utf-8"))
+        members = {msp_id: [x509.load_pem_x509_certificate(pem.encode()) for pem in pems] for msp_id, pems in told["members"].items()}
+        posted: dict[int, dict[bytes, list[str]]] = {}
+        for one in told["anchors"]:
+            posted.setdefault(int(one["block_number"]), {})[bytes.fromhex(one["root"])] = [str(msp_id) for msp_id in one["msp_ids"]]
+        return Trusted(members, proofs.PostedRoots(frozenset(told["required"]) or frozenset(members), posted))
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise invalid(str(file), "FILE", "This isn't a file of `carlien-lien root`.") from error

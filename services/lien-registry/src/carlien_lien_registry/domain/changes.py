@@ -3,7 +3,7 @@
 import datetime as dt
 from dataclasses import dataclass
 
-from carlien_lien_registry.domain.liens import Lien, Position, Title
+from carlien_lien_registry.domain.liens import Anchor, Lien, Position, Title
 from carlien_lien_registry.domain.operations import Record
 
 
@@ -19,6 +19,7 @@ class Change:
     lien: Lien | None = None
     title: Title | None = None
     record: Record | None = None
+    anchor: Anchor | None = None
 
     @property
     def event_id(self) -> str:

@@ -107,3 +107,12 @@ class Title:
     issued_at: dt.datetime
     tx_id: str
     block_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """The root of the registry's Merkle tree as of a block, as an organisation posted it on the ledger."""
+
+    block_number: int
+    msp_id: str
+    root: bytes

@@ -1,6 +1,6 @@
 """SearchService."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import grpc
@@ -18,7 +18,7 @@ SERVICE: Final = pb.DESCRIPTOR.services_by_name["SearchService"]
 
 _MAX_NUMBER_LENGTH: Final = 64
 
-Verifier = Callable[[certificate_pb2.SearchCertificate], list[str]]
+Verifier = Callable[[certificate_pb2.SearchCertificate], Awaitable[list[str]]]
 
 
 class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
@@ -47,5 +47,5 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
     ) -> pb.VerifyCertificateResponse:
         if not request.HasField("certificate"):
             raise invalid("certificate", "FIELD_MISSING", "certificate is required.")
-        failures = self._verify(request.certificate)
+        failures = await self._verify(request.certificate)
         return pb.VerifyCertificateResponse(valid=not failures, failures=failures)

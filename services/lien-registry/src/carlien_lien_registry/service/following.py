@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from carlien_lien_registry.service.outcomes import Outcomes
-from carlien_lien_registry.service.ports import FollowedBlock, LedgerFeed, OutcomeUnknown, Projection
+from carlien_lien_registry.service.ports import CheckpointMoved, FollowedBlock, LedgerFeed, LedgerForked, OutcomeUnknown, Projection
 
 # Blocks taken in one database transaction while catching up; one at a time when nothing waits.
 _BATCH_TRANSACTIONS: Final = 2_000
@@ -90,7 +90,7 @@ class LedgerFollower:
             try:
                 await self.follow()
             except Exception as error:
-                if not isinstance(error, OutcomeUnknown) and not self._is_transient(error):
+                if not isinstance(error, OutcomeUnknown | CheckpointMoved) and not self._is_transient(error):
                     raise
             failures = failures + 1 if self._progress.block_number == reached else 0
             await asyncio.sleep(_BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)])
@@ -120,7 +120,11 @@ class LedgerFollower:
             await asyncio.sleep(_HEIGHT_SECONDS)
 
     async def _read(self, start: int, queue: "asyncio.Queue[FollowedBlock]") -> None:
+        expected = start
         async for block in self._feed.blocks(start):
+            if block.number != expected:
+                raise LedgerForked(f"the peer delivered block {block.number} instead of {expected}")
+            expected += 1
             await queue.put(block)
 
     async def _take(self, batch: list[FollowedBlock]) -> None:

@@ -197,9 +197,14 @@ class Projection(Protocol):
     async def apply(self, blocks: Sequence[FollowedBlock]) -> Mapping[str, tuple[Change, ...]]:
         """Take blocks in, in one transaction with their events and the checkpoint; those it has already are skipped.
 
-        Returns what it stored, by transaction: of skipped blocks nothing. LedgerForked where a block doesn't hang on the one before.
+        Returns what it stored, by transaction: of skipped blocks nothing. LedgerForked where a block doesn't hang on the one
+        before; CheckpointMoved where it isn't the next one.
         """
         ...
+
+
+class CheckpointMoved(Exception):
+    """The read model was set back meanwhile, to be rebuilt: go on from where it is now."""
 
 
 class LedgerForked(Exception):
@@ -216,10 +221,59 @@ class SearchSubject:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Registrations found, in order of registration, and the last block they take into account."""
+    """Registrations found, in order of registration, and the last block they take into account.
+
+    `proven` are those that stood as of an earlier block, where one was asked for; `since` are the changes after it.
+    """
 
     liens: tuple[Lien, ...]
     as_of_block: int
+    proven: tuple[Lien, ...] = ()
+    since: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """A block on whose root the required organisations agree, and everybody who posted that root."""
+
+    block_number: int
+    root: bytes
+    msp_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorState:
+    """Block numbers, -1 for none: read model, last change of the registry, newest root of ours, and of others (known blocks only)."""
+
+    read_model: int
+    changed: int
+    own: int
+    others: int
+    agreed: Agreement | None
+
+
+class TreeStore(Protocol):
+    """The Merkle tree's entries and the posted roots."""
+
+    async def changed_buckets(self, after: int, until: int) -> Mapping[int, bytes]:
+        """Return the nodes as of block `until` of all buckets that changed after block `after` (-1: of all)."""
+        ...
+
+    async def entries(self, buckets: Sequence[int], as_of_block: int) -> Mapping[int, Sequence[bytes]]:
+        """Return the entries of some buckets as of a block, in ascending order."""
+        ...
+
+    async def state(self) -> AnchorState:
+        """Return where the registry and its anchors stand."""
+        ...
+
+
+class AnchorLedger(Protocol):
+    """Posting roots."""
+
+    async def post(self, block_number: int, root: bytes) -> None:
+        """Post the own organisation's root as of a block; returns once sent. OutcomeUnknown or DomainError where that failed."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

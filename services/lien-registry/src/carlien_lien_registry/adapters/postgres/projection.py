@@ -8,19 +8,23 @@ from typing import Final
 from carlien.lien.v1 import events_pb2
 from carlien_common import outbox
 from carlien_common.postgres import Connection, Pool
+from carlien_lien_registry.adapters.postgres import tree
 from carlien_lien_registry.adapters.postgres.rows import (
     LIEN_COLUMNS,
     RECORD_COLUMNS,
     TITLE_COLUMNS,
+    lien_change,
     lien_row,
+    record_change,
     record_row,
     registered_at,
+    title_change,
     title_row,
 )
 from carlien_lien_registry.adapters.records import kind_of
 from carlien_lien_registry.domain.changes import Change
 from carlien_lien_registry.domain.liens import Position
-from carlien_lien_registry.service.ports import FollowedBlock, LedgerCheckpoint, LedgerForked
+from carlien_lien_registry.service.ports import CheckpointMoved, FollowedBlock, LedgerCheckpoint, LedgerForked
 
 TOPIC: Final = "carlien.lien.event.v1"
 _REGISTERED: Final = "lien.registered"
@@ -55,14 +59,19 @@ class PostgresProjection:
             fresh = [block for block in blocks if block.number > row["block_number"]]
             if not fresh:
                 return {}
+            if fresh[0].number != row["block_number"] + 1:
+                raise CheckpointMoved
             _require_chain(LedgerCheckpoint(row["block_number"], row["block_hash"]), fresh)
             told = [change for block in fresh for outcome in block.outcomes if outcome.valid for change in outcome.changes]
             changes = place_registrations(told, await _registered(conn, told))
-            await _store_liens(conn, changes)
-            await _store_titles(conn, changes)
-            await _store_records(conn, changes)
+            in_tree = tree.TreeChanges()
+            await _store_liens(conn, changes, in_tree)
+            await _store_titles(conn, changes, in_tree)
+            await _store_records(conn, changes, in_tree)
+            await tree.store(conn, in_tree)
+            await tree.store_anchors(conn, changes)
             await _mark_writes(conn, fresh)
-            await self._emit(conn, (change for change in changes if change.position.block_number > row["events_block"]))
+            await self._emit(conn, [change for change in changes if change.position.block_number > row["events_block"]])
             last = fresh[-1]
             await conn.execute(
                 "UPDATE ledger_checkpoint SET block_number = $1, tx_count = $2, block_hash = $3, "
@@ -80,11 +89,13 @@ class PostgresProjection:
         """Empty the read model, to be built again from block 0. Writes, certificates and what was emitted stay."""
         async with self._pool.acquire() as conn, conn.transaction():
             await conn.execute("SELECT 1 FROM ledger_checkpoint FOR UPDATE")
-            await conn.execute("TRUNCATE lien_versions, title_versions, record_versions")
+            await conn.execute("TRUNCATE lien_versions, title_versions, record_versions, tree_entries, tree_changes, anchors")
             await conn.execute("UPDATE ledger_checkpoint SET block_number = -1, tx_count = 0, block_hash = '', applied_at = now()")
 
     async def _emit(self, conn: Connection, changes: Iterable[Change]) -> None:
-        entries = [outbox.Entry(change.vin, self._to_event(change), f"carlien.{change.kind}.v1", change.event_id) for change in changes]
+        # A posted root is no event of a car.
+        told = (change for change in changes if change.anchor is None)
+        entries = [outbox.Entry(change.vin, self._to_event(change), f"carlien.{change.kind}.v1", change.event_id) for change in told]
         await outbox.append_all(conn, topic=TOPIC, ce_source=self._source, entries=entries)
 
 
@@ -122,61 +133,76 @@ async def _registered(conn: Connection, changes: Iterable[Change]) -> dict[str, 
     return {row["registration_number"]: registered_at(row) for row in rows}
 
 
-async def _store_liens(conn: Connection, changes: Iterable[Change]) -> None:
+async def _store_liens(conn: Connection, changes: Iterable[Change], in_tree: tree.TreeChanges) -> None:
     by_number: dict[str, list[Change]] = {}
     for change in changes:
         if change.lien is not None:
             by_number.setdefault(change.lien.registration_number, []).append(change)
-    rows = [lien_row(change, next_block) for versions in by_number.values() for change, next_block in _with_next(versions)]
-    if not rows:
+    pairs = [pair for versions in by_number.values() for pair in _with_next(versions)]
+    if not pairs:
         return
     older = [(number, versions[0].position.block_number) for number, versions in by_number.items() if versions[0].kind != _REGISTERED]
     if older:
-        await conn.execute(
+        ended = await conn.fetch(
             "UPDATE lien_versions v SET superseded_block = u.block FROM unnest($1::text[], $2::bigint[]) u (number, block) "
-            "WHERE v.registration_number = u.number AND v.superseded_block IS NULL",
+            "WHERE v.registration_number = u.number AND v.superseded_block IS NULL RETURNING v.*",
             [number for number, _ in older],
             [block for _, block in older],
         )
+        for row in ended:
+            in_tree.ends(lien_change(row), row["superseded_block"])
+    rows = [lien_row(change, next_block) for change, next_block in pairs]
     await conn.copy_records_to_table("lien_versions", records=rows, columns=LIEN_COLUMNS)
+    for change, next_block in pairs:
+        in_tree.stands(change, next_block)
 
 
-async def _store_titles(conn: Connection, changes: Iterable[Change]) -> None:
+async def _store_titles(conn: Connection, changes: Iterable[Change], in_tree: tree.TreeChanges) -> None:
     by_vin: dict[str, list[Change]] = {}
     for change in changes:
         if change.title is not None:
             by_vin.setdefault(change.vin, []).append(change)
-    rows = [title_row(change, next_block) for versions in by_vin.values() for change, next_block in _with_next(versions)]
-    if not rows:
+    pairs = [pair for versions in by_vin.values() for pair in _with_next(versions)]
+    if not pairs:
         return
     older = [(vin, versions[0].position.block_number) for vin, versions in by_vin.items() if versions[0].kind != _ISSUED]
     if older:
-        await conn.execute(
+        ended = await conn.fetch(
             "UPDATE title_versions v SET superseded_block = u.block FROM unnest($1::text[], $2::bigint[]) u (vin, block) "
-            "WHERE v.vin = u.vin AND v.superseded_block IS NULL",
+            "WHERE v.vin = u.vin AND v.superseded_block IS NULL RETURNING v.*",
             [vin for vin, _ in older],
             [block for _, block in older],
         )
+        for row in ended:
+            in_tree.ends(title_change(row), row["superseded_block"])
+    rows = [title_row(change, next_block) for change, next_block in pairs]
     await conn.copy_records_to_table("title_versions", records=rows, columns=TITLE_COLUMNS)
+    for change, next_block in pairs:
+        in_tree.stands(change, next_block)
 
 
-async def _store_records(conn: Connection, changes: Iterable[Change]) -> None:
+async def _store_records(conn: Connection, changes: Iterable[Change], in_tree: tree.TreeChanges) -> None:
     by_key: dict[tuple[str, str], list[Change]] = {}
     for change in changes:
         if change.record is not None:
             by_key.setdefault((kind_of(change.record), change.record.key), []).append(change)
     if not by_key:
         return
-    await conn.execute(
+    ended = await conn.fetch(
         "UPDATE record_versions v SET superseded_block = u.block "
         "FROM unnest($1::text[], $2::text[], $3::bigint[]) u (kind, record_key, block) "
-        "WHERE v.kind = u.kind AND v.record_key = u.record_key AND v.superseded_block IS NULL",
+        "WHERE v.kind = u.kind AND v.record_key = u.record_key AND v.superseded_block IS NULL RETURNING v.*",
         [kind for kind, _ in by_key],
         [key for _, key in by_key],
         [versions[0].position.block_number for versions in by_key.values()],
     )
-    rows = [record_row(change, next_block) for versions in by_key.values() for change, next_block in _with_next(versions)]
+    for row in ended:
+        in_tree.ends(record_change(row), row["superseded_block"])
+    pairs = [pair for versions in by_key.values() for pair in _with_next(versions)]
+    rows = [record_row(change, next_block) for change, next_block in pairs]
     await conn.copy_records_to_table("record_versions", records=rows, columns=RECORD_COLUMNS)
+    for change, next_block in pairs:
+        in_tree.stands(change, next_block)
 
 
 def _with_next(versions: list[Change]) -> list[tuple[Change, int | None]]:

@@ -1,9 +1,11 @@
 """The read model's reading side."""
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+import asyncpg
 
 from carlien_common.postgres import Pool
 from carlien_lien_registry.adapters.postgres.rows import (
@@ -27,11 +29,15 @@ _IN_ORDER: Final = "ORDER BY registered_block, registered_tx_index, registered_c
 # bcgov/ppr caps its hit lists the same way.
 MAX_HITS: Final = 5_000
 
+# Later than any block: only what is current.
+_NEVER: Final = 2**62
+
 # One statement sees one snapshot: the hits and the block they are as of can't disagree.
 _CURRENT: Final = f"""
     SELECT c.block_number AS as_of_block, v.* FROM ledger_checkpoint c
     LEFT JOIN LATERAL (
-        SELECT {_LIEN} FROM lien_versions WHERE superseded_block IS NULL AND {{condition}} {_IN_ORDER} LIMIT {MAX_HITS}
+        SELECT {_LIEN} FROM lien_versions WHERE {{condition}} AND (superseded_block IS NULL OR superseded_block > $2)
+        {_IN_ORDER}, block_number, tx_index, change_index LIMIT {MAX_HITS}
     ) v ON true"""  # noqa: S608 - constants
 _AS_OF: Final = f"""
     SELECT c.block_number AS as_of_block, v.* FROM ledger_checkpoint c
@@ -144,12 +150,32 @@ class PostgresReader:
         changes += [record_change(row) for row in await self._pool.fetch(_RECORDS_OF_TX, tx_id)]
         return tuple(sorted(changes, key=lambda change: change.position))
 
-    async def search(self, subject: SearchSubject, as_of: dt.datetime | None) -> Found:
-        """Return matching registrations in order of registration, as they are now or were known by `as_of`."""
+    async def search(self, subject: SearchSubject, as_of: dt.datetime | None, since: int | None = None) -> Found:
+        """Return matching registrations in order of registration, as they are now or were known by `as_of`.
+
+        With `since` also those that matched as of that block, and what changed after it.
+        """
         statement = _STATEMENTS[subject.by]
         if as_of is None:
-            rows = await self._pool.fetch(statement.current, subject.value)
+            rows = await self._pool.fetch(statement.current, subject.value, _NEVER if since is None else since)
         else:
             rows = await self._pool.fetch(statement.as_of, subject.value, as_of)
-        liens = tuple(lien_of(row) for row in rows if row["registration_number"] is not None)
-        return Found(liens, rows[0]["as_of_block"])
+        as_of_block: int = rows[0]["as_of_block"]
+        rows = [row for row in rows if row["registration_number"] is not None]
+        if as_of is not None:
+            return Found(tuple(lien_of(row) for row in rows), as_of_block)
+        current = {row["registration_number"]: row for row in rows if row["superseded_block"] is None}
+        liens = tuple(lien_of(row) for row in current.values())
+        if since is None:
+            return Found(liens, as_of_block)
+        before = {row["registration_number"]: row for row in rows if row["block_number"] <= since}
+        # What no longer matches (another debtor, since then) stands under the same number elsewhere.
+        gone = before.keys() - current.keys()
+        changes = [lien_change(row) for row in (*current.values(), *await self._current(gone)) if row["block_number"] > since]
+        return Found(liens, as_of_block, tuple(lien_of(row) for row in before.values()), tuple(changes))
+
+    async def _current(self, numbers: Collection[str]) -> Sequence[asyncpg.Record]:
+        if not numbers:
+            return []
+        query = f"SELECT {_LIEN} FROM lien_versions WHERE registration_number = ANY($1) AND superseded_block IS NULL"  # noqa: S608
+        return list(await self._pool.fetch(query, list(numbers)))

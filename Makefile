@@ -71,3 +71,8 @@ $(HELM):
 	@echo "building helm 3.22 (3 minutes) ..." && GOBIN=$(dir $@) go install helm.sh/helm/v3/cmd/helm@v3.22.0
 test-chart: setup $(HELM) ## Lint the Helm chart, compare it with its golden renders, validate it for three Kubernetes versions
 	@HELM=$(HELM) .venv/bin/python -m pytest charts/carlien/tests
+
+##@ Containers (they need a Docker engine)
+.PHONY: images
+images: ## Build the services' images (S=pricing: one; BASE_IMAGE=…: on that base); prints their sizes
+	@deploy/images/build.sh $(S)

@@ -11,3 +11,4 @@ for service in valuation lien-registry telematics pricing; do
     .venv/bin/uv pip compile "${options[@]}" --constraint requirements/all.txt \
         "services/$service/pyproject.toml" --output-file "requirements/$service.txt"
 done
+.venv/bin/uv pip compile "${options[@]}" --constraint requirements/all.txt requirements/build.in --output-file requirements/build.txt

@@ -65,21 +65,23 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 - {name: CARLIEN_KAFKA_BOOTSTRAP, value: {{ required "kafka.bootstrap: say where Kafka is" $values.kafka.bootstrap | quote }}}
 - {name: CARLIEN_KAFKA_SECURITY_PROTOCOL, value: {{ $values.kafka.securityProtocol | quote }}}
 {{- with $values.kafka.topicPrefix }}
-- {name: CARLIEN_TOPIC_PREFIX, value: {{ . | quote }}}
+- {name: CARLIEN_KAFKA_TOPIC_PREFIX, value: {{ . | quote }}}
 {{- end }}
 {{- if contains "SSL" $values.kafka.securityProtocol }}
-- {name: CARLIEN_KAFKA_CA_FILE, value: /etc/carlien/kafka/ca.crt}
+- {name: CARLIEN_KAFKA_SSL_CA_FILE, value: /etc/carlien/kafka/ca.crt}
 {{- end }}
 {{- if contains "SASL" $values.kafka.securityProtocol }}
 - {name: CARLIEN_KAFKA_SASL_MECHANISM, value: {{ $values.kafka.saslMechanism | quote }}}
-- {name: CARLIEN_KAFKA_USERNAME_FILE, value: /etc/carlien/kafka/username}
-- {name: CARLIEN_KAFKA_PASSWORD_FILE, value: /etc/carlien/kafka/password}
+- name: CARLIEN_KAFKA_SASL_USERNAME
+  valueFrom: {secretKeyRef: {name: {{ required "kafka.existingSecret: SASL needs username and password" $values.kafka.existingSecret | quote }}, key: username}}
+- {name: CARLIEN_KAFKA_SASL_PASSWORD_FILE, value: /etc/carlien/kafka/password}
 {{- end }}
 - {name: CARLIEN_TLS_CERT_FILE, value: /etc/carlien/tls/tls.crt}
 - {name: CARLIEN_TLS_KEY_FILE, value: /etc/carlien/tls/tls.key}
 - {name: CARLIEN_TLS_CA_FILE, value: /etc/carlien/tls/ca.crt}
 {{- with $values.tracing.otlpEndpoint }}
-- {name: CARLIEN_OTLP_ENDPOINT, value: {{ . | quote }}}
+- {name: CARLIEN_TRACES_ENDPOINT, value: {{ . | quote }}}
+- {name: CARLIEN_TRACES_SAMPLE_RATIO, value: {{ $values.tracing.sampleRatio | quote }}}
 {{- end }}
 {{- range $facts.calls }}
 {{- if (index $values.components .).enabled }}

@@ -3,6 +3,7 @@
 Run by `make test-chart`, which brings helm. `CARLIEN_UPDATE_GOLDENS=1` writes the goldens anew: read the diff.
 """
 
+import importlib
 import os
 import subprocess
 from pathlib import Path
@@ -104,6 +105,30 @@ def test_every_pod_meets_the_restricted_standard(case: str) -> None:
             assert context["allowPrivilegeEscalation"] is False, name
             assert context["readOnlyRootFilesystem"] is True, name
             assert context["capabilities"] == {"drop": ["ALL"]}, name
+
+
+SETTINGS = {
+    "valuation": ("carlien_valuation.config", "ValuationSettings"),
+    "lien-registry": ("carlien_lien_registry.config", "LienRegistrySettings"),
+    "telematics": ("carlien_telematics.config", "TelematicsSettings"),
+    "pricing": ("carlien_pricing.config", "PricingSettings"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_variable_is_a_setting_of_its_service_and_none_that_is_needed_is_missing(case: str) -> None:
+    for name, pod in _pods(case):
+        service = name.removeprefix("lender-carlien-").removesuffix("-migrate")
+        module, settings = SETTINGS[service]
+        fields = getattr(importlib.import_module(module), settings).model_fields
+        given = set()
+        for variable in pod["containers"][0]["env"]:
+            field = variable["name"].removeprefix("CARLIEN_").lower()
+            # Secrets may come from a file named by NAME_FILE.
+            given.add(field if field in fields else field.removesuffix("_file"))
+        assert given <= fields.keys(), f"{name}: {sorted(given - fields.keys())} mean nothing to {settings}"
+        missing = {field for field, info in fields.items() if info.is_required()} - given
+        assert not missing, f"{name} lacks {sorted(missing)}"
 
 
 def test_network_edges_are_exactly_those_of_the_design() -> None:

@@ -23,7 +23,7 @@ from carlien_common.logs import get_logger
 from carlien_common.postgres import Pool
 from carlien_common.postgres.pool import ping
 from carlien_telematics.adapters.kafka_consumer import FrameRecorder
-from carlien_telematics.adapters.kafka_frames import KafkaFramePublisher, frame_producer
+from carlien_telematics.adapters.kafka_frames import IngestPublisher, KafkaFramePublisher, frame_producer
 from carlien_telematics.adapters.platforms_file import read_platforms
 from carlien_telematics.adapters.postgres_access import PostgresAccessStore, PostgresPresence, follow_changes
 from carlien_telematics.adapters.postgres_registry import PostgresRegistry, PostgresTracks
@@ -31,6 +31,7 @@ from carlien_telematics.adapters.postgres_upkeep import Upkeep
 from carlien_telematics.config import TelematicsSettings
 from carlien_telematics.gateway.limits import Limits
 from carlien_telematics.gateway.server import Gateway
+from carlien_telematics.grpc_api.ingestion import FrameIngestion
 from carlien_telematics.grpc_api.servicers import DataConsentServicer, DeviceServicer, TelematicsServicer
 from carlien_telematics.metrics import GatewayMetrics
 from carlien_telematics.service.access import AccessBook
@@ -40,12 +41,12 @@ PACKAGE = "carlien_telematics"
 log = get_logger(__name__)
 
 
-def registrations(pool: Pool) -> list[Registration]:
+def registrations(pool: Pool, ingestion: FrameIngestion) -> list[Registration]:
     """Every gRPC service of telematics."""
     return [
         (
             telematics_service_pb2_grpc.add_TelematicsServiceServicer_to_server,
-            TelematicsServicer(pool, PostgresTracks),
+            TelematicsServicer(pool, PostgresTracks, ingestion),
             telematics_service_pb2.DESCRIPTOR.services_by_name["TelematicsService"].full_name,
         ),
         (
@@ -83,12 +84,18 @@ async def running(settings: TelematicsSettings) -> AsyncIterator[Running]:
         app.spawn("upkeep", _upkeep(settings, pool).run())
         if "consumer" in components:
             await _start_consumer(app, settings, pool)
+        book = AccessBook(PostgresAccessStore(pool))
+        if components & {"gateway", "api"}:
+            app.spawn("access changes", follow_changes(settings.postgres_dsn.get_secret_value(), book))
         if "gateway" in components:
-            ports = await _start_gateway(app, settings, pool)
+            ports = await _start_gateway(app, settings, pool, book)
             service.gb32960_port, service.jt808_port = ports["gb32960"], ports.get("jt808", 0)
         if "api" in components:
             policy = Policy.load(PACKAGE, settings.policy_file)
-            server = await app.enter(grpc_server(settings, registrations(pool), policy=policy, health=app.health))
+            producer = await app.enter(kafka.producer(settings, "telematics-ingest"))
+            publisher = IngestPublisher(producer, f"/{settings.org}/telematics/api", settings.frame_topic)
+            services = registrations(pool, FrameIngestion(book, publisher.send))
+            server = await app.enter(grpc_server(settings, services, policy=policy, health=app.health))
             service.grpc_port = server.port
         yield service
 
@@ -123,14 +130,16 @@ async def _start_consumer(app: Application, settings: TelematicsSettings, pool: 
     app.readiness("consumer", loop.check)
 
 
-async def _start_gateway(app: Application, settings: TelematicsSettings, pool: Pool) -> dict[str, int]:
-    book = AccessBook(PostgresAccessStore(pool))
-    app.spawn("access changes", follow_changes(settings.postgres_dsn.get_secret_value(), book))
+async def _start_gateway(app: Application, settings: TelematicsSettings, pool: Pool, book: AccessBook) -> dict[str, int]:
     presence = PostgresPresence(pool, settings.gateway_id)
     await presence.reset()
     app.spawn("presence", presence.run())
     publisher = await app.enter(
-        KafkaFramePublisher(frame_producer(settings), f"/{settings.org}/telematics/{settings.gateway_id}", settings.frame_topic)
+        KafkaFramePublisher(
+            frame_producer(settings),
+            f"/{settings.org}/telematics/{settings.gateway_id}",
+            settings.kafka_topic_prefix + settings.frame_topic,
+        )
     )
     limits = Limits(
         connections=settings.gateway_connections,

@@ -16,6 +16,7 @@ MESSAGES = Counter("carlien_telematics_gateway_messages_total", "Messages acknow
 REFUSED = Counter("carlien_telematics_gateway_refused_total", "Well-formed messages not taken, by reason.", ["reason"])
 MALFORMED = Counter("carlien_telematics_gateway_malformed_total", "Broken messages, by protocol and reason.", ["protocol", "reason"])
 THROTTLED = Counter("carlien_telematics_gateway_throttled_total", "Reads that put a connection above its rate.")
+INGEST_REFUSED = Counter("carlien_telematics_ingest_refused_total", "Frames of IngestFrames that were not taken, by reason.", ["reason"])
 IN_FLIGHT = Gauge("carlien_telematics_gateway_in_flight_frames", "Frames handed to the broker and not yet durable.")
 TIMED_OUT = Counter("carlien_telematics_gateway_timeouts_total", "Connections ended by the gateway, by reason.", ["reason"])
 STORED = Counter("carlien_telematics_consumer_stored_total", "Records stored for the first time.")

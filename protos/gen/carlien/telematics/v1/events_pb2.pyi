@@ -39,9 +39,9 @@ class FrameReceived(_message.Message):
     vin: _builtins.str
     """The car it is bound to."""
     source_protocol: _builtins.str
-    """Protocol and version, for example GB32960_2016."""
+    """Protocol and version, for example GB32960_2016, or OEM_API and OBD2 for IngestFrames."""
     frame: _builtins.bytes
-    """The frame as received, start mark to check byte."""
+    """The frame as received, start mark to check byte and its data unit decrypted; of IngestFrames, its signals as JSON."""
     @_builtins.property
     def received_at(self) -> _timestamp_pb2.Timestamp:
         """When it was received, UTC."""

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from carlien.telematics.v1 import profile_pb2 as _profile_pb2
+from carlien.telematics.v1 import telemetry_frame_pb2 as _telemetry_frame_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -19,6 +20,96 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+@_typing.final
+class IngestFramesRequest(_message.Message):
+    """Request of IngestFrames, one of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FRAME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def frame(self) -> _telemetry_frame_pb2.TelemetryFrame:
+        """The frame."""
+
+    def __init__(
+        self,
+        *,
+        frame: _telemetry_frame_pb2.TelemetryFrame | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IngestFramesRequest: _TypeAlias = IngestFramesRequest  # noqa: Y015
+
+@_typing.final
+class IngestFramesResponse(_message.Message):
+    """Response of IngestFrames."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCEPTED_COUNT_FIELD_NUMBER: _builtins.int
+    REFUSED_COUNT_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
+    accepted_count: _builtins.int
+    """Frames that are durable."""
+    refused_count: _builtins.int
+    """Frames that were not taken."""
+    @_builtins.property
+    def refused(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedFrame]:
+        """The first 1000 of them."""
+
+    def __init__(
+        self,
+        *,
+        accepted_count: _builtins.int = ...,
+        refused_count: _builtins.int = ...,
+        refused: _abc.Iterable[Global___RefusedFrame] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_count", b"accepted_count", "refused", b"refused", "refused_count", b"refused_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IngestFramesResponse: _TypeAlias = IngestFramesResponse  # noqa: Y015
+
+@_typing.final
+class RefusedFrame(_message.Message):
+    """A frame that was not taken; the others of the stream were."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """Its place in the stream, from 0."""
+    reason: _builtins.str
+    """Why, for example CONSENT_MISSING or VSS_PATH."""
+    field: _builtins.str
+    """The field at fault; empty where it is none."""
+    description: _builtins.str
+    """Why, in words."""
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        field: _builtins.str = ...,
+        description: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "field", b"field", "index", b"index", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusedFrame: _TypeAlias = RefusedFrame  # noqa: Y015
 
 @_typing.final
 class VehicleState(_message.Message):

@@ -35,6 +35,11 @@ class TelematicsServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.IngestFrames = channel.stream_unary(
+                '/carlien.telematics.v1.TelematicsService/IngestFrames',
+                request_serializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.IngestFramesRequest.SerializeToString,
+                response_deserializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.IngestFramesResponse.FromString,
+                _registered_method=True)
         self.GetVehicleState = channel.unary_unary(
                 '/carlien.telematics.v1.TelematicsService/GetVehicleState',
                 request_serializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.GetVehicleStateRequest.SerializeToString,
@@ -60,6 +65,14 @@ class TelematicsServiceStub:
 class TelematicsServiceServicer:
     """Answers what is known of a car from its devices.
     """
+
+    def IngestFrames(self, request_iterator, context):
+        """Takes frames of makers' platforms and OBD uploads. It answers when each frame taken is durable; on an error some may be: send all
+        again. A frame is known by its car, device, moment and signals, so a repeat is harmless and needs no idempotency key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def GetVehicleState(self, request, context):
         """Returns the newest state of a car.
@@ -92,6 +105,11 @@ class TelematicsServiceServicer:
 
 def add_TelematicsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'IngestFrames': grpc.stream_unary_rpc_method_handler(
+                    servicer.IngestFrames,
+                    request_deserializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.IngestFramesRequest.FromString,
+                    response_serializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.IngestFramesResponse.SerializeToString,
+            ),
             'GetVehicleState': grpc.unary_unary_rpc_method_handler(
                     servicer.GetVehicleState,
                     request_deserializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.GetVehicleStateRequest.FromString,
@@ -123,6 +141,33 @@ def add_TelematicsServiceServicer_to_server(servicer, server):
 class TelematicsService:
     """Answers what is known of a car from its devices.
     """
+
+    @staticmethod
+    def IngestFrames(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/carlien.telematics.v1.TelematicsService/IngestFrames',
+            carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.IngestFramesRequest.SerializeToString,
+            carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.IngestFramesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def GetVehicleState(request,

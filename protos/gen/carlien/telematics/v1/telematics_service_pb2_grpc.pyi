@@ -33,6 +33,10 @@ class TelematicsServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TelematicsServiceAsyncStub: ...
+    IngestFrames: _grpc.StreamUnaryMultiCallable[_telematics_service_pb2.IngestFramesRequest, _telematics_service_pb2.IngestFramesResponse]
+    """Takes frames of makers' platforms and OBD uploads. It answers when each frame taken is durable; on an error some may be: send all
+    again. A frame is known by its car, device, moment and signals, so a repeat is harmless and needs no idempotency key.
+    """
     GetVehicleState: _grpc.UnaryUnaryMultiCallable[_telematics_service_pb2.GetVehicleStateRequest, _telematics_service_pb2.GetVehicleStateResponse]
     """Returns the newest state of a car."""
     ListPositions: _grpc.UnaryUnaryMultiCallable[_telematics_service_pb2.ListPositionsRequest, _telematics_service_pb2.ListPositionsResponse]
@@ -47,6 +51,10 @@ class TelematicsServiceAsyncStub(TelematicsServiceStub):
     """Answers what is known of a car from its devices."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    IngestFrames: _aio.StreamUnaryMultiCallable[_telematics_service_pb2.IngestFramesRequest, _telematics_service_pb2.IngestFramesResponse]  # type: ignore[assignment]
+    """Takes frames of makers' platforms and OBD uploads. It answers when each frame taken is durable; on an error some may be: send all
+    again. A frame is known by its car, device, moment and signals, so a repeat is harmless and needs no idempotency key.
+    """
     GetVehicleState: _aio.UnaryUnaryMultiCallable[_telematics_service_pb2.GetVehicleStateRequest, _telematics_service_pb2.GetVehicleStateResponse]  # type: ignore[assignment]
     """Returns the newest state of a car."""
     ListPositions: _aio.UnaryUnaryMultiCallable[_telematics_service_pb2.ListPositionsRequest, _telematics_service_pb2.ListPositionsResponse]  # type: ignore[assignment]
@@ -58,6 +66,16 @@ class TelematicsServiceAsyncStub(TelematicsServiceStub):
 
 class TelematicsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers what is known of a car from its devices."""
+
+    @_abc_1.abstractmethod
+    def IngestFrames(
+        self,
+        request_iterator: _MaybeAsyncIterator[_telematics_service_pb2.IngestFramesRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_telematics_service_pb2.IngestFramesResponse, _abc.Awaitable[_telematics_service_pb2.IngestFramesResponse]]:
+        """Takes frames of makers' platforms and OBD uploads. It answers when each frame taken is durable; on an error some may be: send all
+        again. A frame is known by its car, device, moment and signals, so a repeat is harmless and needs no idempotency key.
+        """
 
     @_abc_1.abstractmethod
     def GetVehicleState(

@@ -7,6 +7,7 @@ come back in batches: one wake-up of a thread or of the event loop costs as much
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +20,7 @@ from kafka.partitioner.default import murmur2
 from carlien.telematics.v1 import events_pb2
 from carlien_common.config import ServiceSettings
 from carlien_common.kafka.client import options
+from carlien_common.kafka.producer import Producer
 from carlien_telematics.codecs.digest import record_id
 from carlien_telematics.service.publishing import OutgoingFrame
 
@@ -41,6 +43,38 @@ def frame_producer(settings: ServiceSettings) -> KafkaProducer:
     )
 
 
+class IngestPublisher:
+    """Uploaded frames on the topic; the shared producer bounds how many are on their way."""
+
+    def __init__(self, producer: Producer, source: str, topic: str = FRAME_TOPIC) -> None:
+        self._producer = producer
+        self._source = source
+        self._topic = topic
+
+    async def send(self, vin: str, device_id: str, source_protocol: str, raw: bytes) -> None:
+        """Returns when the frame is durable. Raises UNAVAILABLE BROKER_UNAVAILABLE."""
+        frame = OutgoingFrame(vin, device_id, source_protocol, raw, time.time_ns(), lambda _: None)
+        await self._producer.send(self._topic, vin, _event(frame), headers(self._source, frame))
+
+
+def headers(source: str, frame: OutgoingFrame) -> list[tuple[str, bytes]]:
+    """CloudEvents attributes of a frame."""
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_type", b"carlien.telematics.frame.v1.FrameReceived"),
+        ("ce_source", source.encode()),
+        ("ce_id", record_id(frame.device_id, frame.raw).encode()),
+        ("ce_time", datetime.fromtimestamp(frame.received_at_ns / 1e9, UTC).isoformat().encode()),
+    ]
+
+
+def _event(frame: OutgoingFrame) -> bytes:
+    received_at = Timestamp(seconds=frame.received_at_ns // 10**9, nanos=frame.received_at_ns % 10**9)
+    return events_pb2.FrameReceived(
+        device_id=frame.device_id, vin=frame.vin, source_protocol=frame.source_protocol, frame=frame.raw, received_at=received_at
+    ).SerializeToString()
+
+
 class KafkaFramePublisher:
     """`FramePublisher` on Kafka. Made in the running loop, used as an async context manager.
 
@@ -50,11 +84,7 @@ class KafkaFramePublisher:
     def __init__(self, producer: KafkaProducer, source: str, topic: str = FRAME_TOPIC) -> None:
         self._producer = producer
         self._topic = topic
-        self._fixed_headers = [
-            ("ce_specversion", b"1.0"),
-            ("ce_type", b"carlien.telematics.frame.v1.FrameReceived"),
-            ("ce_source", source.encode()),
-        ]
+        self._source = source
         self.drained: Callable[[], None] = lambda: None
         self._loop = asyncio.get_running_loop()
         self._outbox: list[OutgoingFrame] = []
@@ -108,21 +138,10 @@ class KafkaFramePublisher:
                     self._report(frame, durable=False)
 
     def _send(self, frame: OutgoingFrame) -> None:
-        received_at = Timestamp(seconds=frame.received_at_ns // 10**9, nanos=frame.received_at_ns % 10**9)
-        event = events_pb2.FrameReceived(
-            device_id=frame.device_id,
-            vin=frame.vin,
-            source_protocol=frame.source_protocol,
-            frame=frame.raw,
-            received_at=received_at,
+        key = frame.vin.encode()
+        future = self._producer.send(
+            self._topic, value=_event(frame), key=key, headers=headers(self._source, frame), partition=self._partition(key)
         )
-        headers = [
-            *self._fixed_headers,
-            ("ce_id", record_id(frame.device_id, frame.raw).encode()),
-            ("ce_time", datetime.fromtimestamp(frame.received_at_ns / 1e9, UTC).isoformat().encode()),
-        ]
-        key, value = frame.vin.encode(), event.SerializeToString()
-        future = self._producer.send(self._topic, value=value, key=key, headers=headers, partition=self._partition(key))
         future.add_callback(self._on_durable, frame)
         future.add_errback(self._on_failed, frame)
 

@@ -1,7 +1,7 @@
 """The rpcs: convert in, one transaction, convert out."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -27,6 +27,7 @@ from carlien_common.wire import instant_from_proto
 from carlien_telematics.domain.behaviour import profile
 from carlien_telematics.domain.trips import Sample, odometer_truth, trips
 from carlien_telematics.grpc_api import converters
+from carlien_telematics.grpc_api.ingestion import FrameIngestion
 from carlien_telematics.metrics import TRACK_READS
 from carlien_telematics.service import reading, registry
 from carlien_telematics.service.reading import Cursor, Reader, TrackStore
@@ -174,10 +175,17 @@ class DataConsentServicer(data_consent_service_pb2_grpc.DataConsentServiceServic
 class TelematicsServicer(telematics_service_pb2_grpc.TelematicsServiceServicer):
     """`TelematicsService`."""
 
-    def __init__(self, pool: Pool, stores: Tracks, clock: Clock = utc_now) -> None:
+    def __init__(self, pool: Pool, stores: Tracks, ingestion: FrameIngestion, clock: Clock = utc_now) -> None:
         self._pool = pool
         self._stores = stores
+        self._ingestion = ingestion
         self._clock = clock
+
+    async def IngestFrames(
+        self, requests: AsyncIterator[telematics_service_pb2.IngestFramesRequest], _context: Context
+    ) -> telematics_service_pb2.IngestFramesResponse:
+        """Takes frames of makers' platforms and OBD uploads."""
+        return await self._ingestion.take(requests)
 
     async def GetVehicleState(
         self, request: telematics_service_pb2.GetVehicleStateRequest, _context: Context

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from carlien_telematics.codecs import gb32960, jt808
+from carlien_telematics.codecs import gb32960, jt808, vss
 from carlien_telematics.codecs.digest import data_digest
 from carlien_telematics.codecs.errors import FrameError, Reason
 from carlien_telematics.codecs.gb32960 import Command
@@ -16,6 +16,7 @@ from carlien_telematics.domain.devices import SigningKey
 from carlien_telematics.domain.records import Position, SignatureStatus, StateChange, StoredRecord, is_clock_ahead, state_changes
 
 _JT808_BATCH = 0x0704
+_UPLOADED = ("OEM_API", "OBD2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,8 @@ def read_frame(frame: ReceivedFrame) -> list[StoredRecord]:
     """
     if frame.source_protocol.startswith("JT808"):
         return _read_jt808(frame)
+    if frame.source_protocol in _UPLOADED:
+        return [_uploaded_record(frame)]
     envelope = gb32960.trusted(frame.raw)
     record = gb32960.decode_record(envelope.version, envelope.data)
     return [
@@ -114,6 +117,25 @@ def _read_jt808(frame: ReceivedFrame) -> list[StoredRecord]:
     bodies = list(jt808.split_position_batch(message.body)) if batch else [message.body]
     reissued = batch and message.body[2] == 1
     return [_jt808_record(frame, body, reissued=reissued) for body in bodies]
+
+
+def _uploaded_record(frame: ReceivedFrame) -> StoredRecord:
+    said = vss.decode(frame.raw)
+    units = vss.units(said)
+    return StoredRecord(
+        vin=frame.vin,
+        device_id=frame.device_id,
+        device_time=said.device_time,
+        digest=hashlib.sha256(vss.said_bytes(frame.raw)).digest(),
+        source_protocol=frame.source_protocol,
+        reissued=said.reissued,
+        received_at=frame.received_at,
+        units=units,
+        missing={},
+        undecoded=b"",
+        undecoded_reason=None,
+        position=_fix(units.get("position")),
+    )
 
 
 def _jt808_record(frame: ReceivedFrame, body: bytes, *, reissued: bool) -> StoredRecord:

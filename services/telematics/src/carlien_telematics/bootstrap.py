@@ -28,6 +28,7 @@ from carlien_telematics.adapters.platforms_file import read_platforms
 from carlien_telematics.adapters.postgres_access import PostgresAccessStore, PostgresPresence, follow_changes
 from carlien_telematics.adapters.postgres_registry import PostgresRegistry, PostgresTracks
 from carlien_telematics.adapters.postgres_upkeep import Upkeep
+from carlien_telematics.codecs.jt808 import HEARTBEAT_INTERVAL, REPORT_INTERVAL
 from carlien_telematics.config import TelematicsSettings
 from carlien_telematics.gateway.limits import Limits
 from carlien_telematics.gateway.server import Gateway
@@ -149,7 +150,12 @@ async def _start_gateway(app: Application, settings: TelematicsSettings, pool: P
         frames_per_second=settings.frames_per_second,
     )
     platforms = read_platforms(settings.gb32960_platforms_file) if settings.gb32960_platforms_file else Platforms()
-    gateway = Gateway(book, publisher, presence, GatewayMetrics(), limits, platforms)
+    intervals = {
+        HEARTBEAT_INTERVAL: settings.jt808_heartbeat_interval_s,
+        REPORT_INTERVAL: settings.jt808_report_interval_s,
+    }
+    parameters = {key: seconds.to_bytes(4, "big") for key, seconds in intervals.items() if seconds is not None}
+    gateway = Gateway(book, publisher, presence, GatewayMetrics(), limits, platforms, parameters)
     publisher.drained = gateway.drained
     offered = {
         "gb32960": settings.gb32960_port,

@@ -27,6 +27,10 @@ class TelematicsSettings(ServiceSettings):
     device_tls_key_file: Path | None = None
     device_tls_ca_file: Path | None = None
     """Where set, a device must show a certificate of this authority, beside its protocol's own login."""
+    jt808_heartbeat_interval_s: int | None = Field(None, ge=5, le=3600)
+    """What terminals are set to by 0x8103 where their answer to 0x8104 says otherwise; left alone where unset."""
+    jt808_report_interval_s: int | None = Field(None, ge=1, le=3600)
+    """Seconds between positions, set likewise."""
     gb32960_platforms_file: Path | None = None
     """Platforms, their passwords and keys, and the keys of terminals: see `adapters/platforms_file.py`."""
     frame_topic: str = "carlien.telematics.frame.v1"

@@ -27,11 +27,21 @@ SIGNATURES = Counter("carlien_telematics_consumer_signatures_total", "Signed rec
 CLOCK_AHEAD = Counter(
     "carlien_telematics_consumer_clock_ahead_total", "Records whose device time lies in the future; stored, but not as state."
 )
+PARAMETERS_SET = Counter(
+    "carlien_telematics_gateway_parameters_set_total", "Terminals that were told other parameters, by result.", ["result"]
+)
 DELETED_CARS = Counter("carlien_telematics_deleted_cars_total", "Cars whose data were deleted after a revocation.")
 TRACK_READS = Counter("carlien_telematics_track_reads_total", "Audited reads of a track, by rpc.", ["rpc"])
 DEVICES = Gauge("carlien_telematics_devices", "Registered devices, by state.", ["state"])
 
-_JT808 = {0x0002: "JT808_HEARTBEAT", 0x0003: "JT808_LOGOUT", 0x0102: "JT808_LOGIN", 0x0200: "JT808_POSITION", 0x0704: "JT808_BATCH"}
+_JT808 = {
+    0x0002: "JT808_HEARTBEAT",
+    0x0003: "JT808_LOGOUT",
+    0x0102: "JT808_LOGIN",
+    0x0200: "JT808_POSITION",
+    0x0704: "JT808_BATCH",
+    0x0705: "JT808_CAN",
+}
 
 
 class GatewayMetrics:
@@ -53,6 +63,10 @@ class GatewayMetrics:
     def jt808_message(self, message_id: int) -> None:
         """A JT/T 808 message was acknowledged."""
         MESSAGES.labels(_JT808.get(message_id, "OTHER")).inc()
+
+    def jt808_parameters_set(self, *, taken: bool) -> None:
+        """A terminal answered a 0x8103."""
+        PARAMETERS_SET.labels("taken" if taken else "refused").inc()
 
     def refused(self, reason: Refusal) -> None:
         """A well-formed message was not taken."""

@@ -153,6 +153,58 @@ async def test_parts_are_one_record_batch_acknowledged_when_all_is_there(bench: 
     assert [(record.device_time, record.reissued) for record in records] == [(AT, True), (AT, True)]
 
 
+async def test_can_frames_are_records_of_the_nearest_day(bench: Bench, terminal: Terminal) -> None:
+    await authenticated(terminal)
+    frames = [{"can_id": 0x18FEF100, "channel": 1, "extended": True, "average": False, "data": "0011223344556677"}]
+    body = jt808.encode_can_batch("2359590123", frames)
+    assert await terminal.result(message(0x0705, body)) == 0
+    assert await terminal.result(message(0x0705, jt808.encode_can_batch("2560610000", frames))) == 2
+    assert await terminal.result(message(0x0705, body[:-1])) == 2
+    [frame] = bench.publisher.frames
+    # two seconds past midnight in China: it was the day before
+    [record] = read_frame(ReceivedFrame(VIN, "T", frame.source_protocol, frame.raw, datetime(2024, 5, 6, 16, 0, 2, tzinfo=UTC)))
+    assert record.device_time == datetime(2024, 5, 6, 15, 59, 59, 123_000, tzinfo=UTC)
+    assert record.units == {"can": frames}
+
+
+@pytest.mark.parametrize(("terminal_id", "size", "edition"), [("TERM001", 20, "2013"), ("TERM001", 8, "2011")])
+async def test_the_edition_is_told_by_the_registration(bench: Bench, terminal: Terminal, terminal_id: str, size: int, edition: str) -> None:
+    head = b"\0\x1f\0\x01" + b"MAKER" + b"MODEL".ljust(size, b"\0")
+    answer = await terminal.ask(message(0x0100, head + terminal_id.encode() + b"\x01" + b"A1"))
+    assert await terminal.result(message(0x0102, answer.body[3:])) == 0
+    assert await terminal.result(message(0x0200, jt808.encode_position(POSITION))) == 0
+    assert [frame.source_protocol for frame in bench.publisher.frames] == [f"JT808_{edition}"]
+
+
+async def test_a_terminal_set_otherwise_is_told_once() -> None:
+    wanted = {jt808.HEARTBEAT_INTERVAL: (30).to_bytes(4, "big"), jt808.REPORT_INTERVAL: (10).to_bytes(4, "big")}
+    async with Bench(jt808_parameters=wanted) as bench:
+        device = KnownDevice(TERMINAL.lstrip("0"), DeviceProtocol.JT808, Credential.of("TERM001"))
+        bench.access.cars[VIN] = Access(VIN, (device,), FOREVER)
+        reader, writer = await asyncio.open_connection("127.0.0.1", bench.jt808_port)
+        terminal = Terminal(reader, writer)
+        assert await terminal.result(message(0x0102, b"TERM001")) == 0
+        asked = await terminal.answer()
+        assert asked.message_id == 0x8104
+        found = wanted | {jt808.REPORT_INTERVAL: (60).to_bytes(4, "big")}
+        told = await terminal.ask(message(0x0104, jt808.encode_parameters(asked.serial, found)))
+        assert told.message_id == 0x8103
+        assert told.body == b"\x01" + (0x29).to_bytes(4, "big") + b"\x04" + (10).to_bytes(4, "big")
+        writer.write(jt808.build(message(0x0001, told.serial.to_bytes(2, "big") + b"\x81\x03\0")))
+        writer.write(jt808.build(message(0x0104, b"\0\1\x05\0")))
+        refused = await terminal.answer()
+        assert (refused.message_id, refused.body[4]) == (0x8001, 2)
+        assert bench.metrics.counts == {"PARAMETERS True": 1, "BODY": 1}
+        writer.close()
+        await writer.wait_closed()
+
+
+def test_a_message_of_too_many_parts_is_not_put_together() -> None:
+    parts = jt808.Reassembly()
+    assert parts.add(replace(message(0x0704, b"x"), part=(101, 1))) is None
+    assert parts.dropped == 1
+
+
 def test_a_position_and_its_reissue_are_the_same_record() -> None:
     body = jt808.encode_position(POSITION)
     live = jt808.build(message(0x0200, body))

@@ -11,7 +11,7 @@ from carlien_telematics.codecs.errors import FrameError
 from carlien_telematics.metrics import CLOCK_AHEAD, DROPPED, DUPLICATES, SIGNATURES, STORED, UNDECODED
 from carlien_telematics.service.recording import ReceivedFrame, record_batch
 
-_KNOWN_PROTOCOLS = frozenset({"GB32960_2016", "GB32960_2025", "JT808_2013", "JT808_2019", "OBD2", "OEM_API"})
+_KNOWN_PROTOCOLS = frozenset({"GB32960_2016", "GB32960_2025", "JT808_2011", "JT808_2013", "JT808_2019", "OBD2", "OEM_API"})
 
 
 class FrameRecorder:

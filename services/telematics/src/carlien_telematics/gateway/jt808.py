@@ -5,10 +5,11 @@ authentication code it is given at registration is derived from what is stored, 
 that comes with a code from its maker may have that as credential instead.
 """
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from carlien_telematics.codecs import jt808
-from carlien_telematics.codecs.errors import FrameError
+from carlien_telematics.codecs.errors import FrameError, Reason
 from carlien_telematics.codecs.jt808 import Message, Reassembly, StreamParser
 from carlien_telematics.domain.access import Access, KnownDevice, Refusal
 from carlien_telematics.domain.devices import DeviceProtocol, OnlineReason
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from carlien_telematics.gateway.server import Gateway
 
 _REGISTER, _AUTHENTICATE, _HEARTBEAT, _LOGOUT = 0x0100, 0x0102, 0x0002, 0x0003
-_TERMINAL_ACK, _POSITION, _BATCH = 0x0001, 0x0200, 0x0704
-_DATA = (_POSITION, _BATCH)
+_TERMINAL_ACK, _POSITION, _BATCH, _CAN = 0x0001, 0x0200, 0x0704, 0x0705
+_DATA = (_POSITION, _BATCH, _CAN)
 _DONE, _FAILED, _WRONG, _UNSUPPORTED = 0, 1, 2, 3
 _NO_SUCH_TERMINAL = 4
 _RESULTS = {Refusal.BODY: _WRONG, Refusal.DEVICE_TIME: _WRONG, Refusal.UNSUPPORTED: _UNSUPPORTED, Refusal.ENCRYPTED: _UNSUPPORTED}
@@ -28,18 +29,22 @@ _RESULTS = {Refusal.BODY: _WRONG, Refusal.DEVICE_TIME: _WRONG, Refusal.UNSUPPORT
 class Jt808Connection(DeviceConnection[Message]):
     """Messages are parsed, check byte and length right."""
 
-    __slots__ = ("_parts", "_serial")
+    __slots__ = ("_edition", "_parts", "_serial", "_setting")
     protocol = "jt808"
 
     def __init__(self, gateway: "Gateway") -> None:
         super().__init__(gateway, StreamParser())
         self._parts = Reassembly(limit=4)
         self._serial = 0
+        self._edition = "2013"
+        """2011 and 2013 have one header; only a registration tells them apart."""
+        self._setting: int | None = None
+        """Serial of the 0x8103 the terminal has not answered yet."""
 
     def _take(self, message: Message, access: Access | None = None) -> bool:
         kind = message.message_id
         if kind == _TERMINAL_ACK:
-            self.gateway.refused(Refusal.ACKNOWLEDGEMENT)
+            self._acknowledged(message)
         elif kind in (_REGISTER, _AUTHENTICATE):
             return False
         elif self.vin is None or self.device_id is None:
@@ -51,6 +56,8 @@ class Jt808Connection(DeviceConnection[Message]):
             if access is None:
                 return False
             self._take_record(message, access, self.device_id)
+        elif kind == jt808.PARAMETERS:
+            self._compare_parameters(message)
         elif kind in (_HEARTBEAT, _LOGOUT):
             self._acknowledge(message, _DONE)
             if kind == _LOGOUT:
@@ -81,7 +88,7 @@ class Jt808Connection(DeviceConnection[Message]):
             if objection is Refusal.NOT_REGISTERED:
                 self.close(OnlineReason.RETIRED)
             return
-        source = "JT808_2019" if message.version_2019 is not None else "JT808_2013"
+        source = "JT808_2019" if message.version_2019 is not None else f"JT808_{self._edition}"
 
         def durable() -> None:
             self._acknowledge(message, _DONE)
@@ -104,6 +111,7 @@ class Jt808Connection(DeviceConnection[Message]):
         except FrameError:
             self._refuse(message, Refusal.BODY)
             return
+        self._edition = body["edition"]
         found = await self._find(message)
         if found is None:
             reason: Refusal | None = Refusal.NOT_REGISTERED
@@ -137,8 +145,36 @@ class Jt808Connection(DeviceConnection[Message]):
         else:
             self._logged_in(access.vin, device.device_id)
             self._acknowledge(message, _DONE)
+            if self.gateway.jt808_parameters:
+                self._send(jt808.query_parameters(message, self._next_serial()))
             return
         self._login_refused()
+
+    # -- parameters
+
+    def _compare_parameters(self, message: Message) -> None:
+        """0x0104, the answer to our question: what isn't as wanted is set, once a connection."""
+        try:
+            found = jt808.decode_parameters(message.body)["parameters"]
+        except FrameError:
+            self._refuse(message, Refusal.BODY)
+            return
+        wanted = self.gateway.jt808_parameters
+        different = {key: value for key, value in wanted.items() if found.get(f"{key:04x}") != value.hex()}
+        if different and self._setting is None:
+            self._setting = self._next_serial()
+            self._send(jt808.set_parameters(message, self._setting, different))
+
+    def _acknowledged(self, message: Message) -> None:
+        """0x0001: how the terminal took our 0x8103; another one answers nothing we asked."""
+        try:
+            said = jt808.decode_body(message)
+        except FrameError:
+            said = {}
+        if self._setting is None or said.get("answers_serial") != self._setting:
+            self.gateway.refused(Refusal.ACKNOWLEDGEMENT)
+        else:
+            self.gateway.metrics.jt808_parameters_set(taken=said["result"] == _DONE)
 
     def _refuse(self, message: Message, reason: Refusal) -> None:
         self.gateway.refused(reason)
@@ -165,7 +201,10 @@ def _fault(message: Message) -> Refusal | None:
     """Why a data message can't be stored, or None."""
     try:
         body = jt808.decode_body(message)
-    except FrameError:
-        return Refusal.BODY
+        if message.message_id == _CAN:
+            jt808.can_batch_time(message.body, datetime.now(UTC))
+            return None
+    except FrameError as error:
+        return Refusal.DEVICE_TIME if error.reason is Reason.DEVICE_TIME else Refusal.BODY
     positions = body["positions"] if message.message_id == _BATCH else [body]
     return None if positions and all(position["device_time"] is not None for position in positions) else Refusal.DEVICE_TIME

@@ -45,8 +45,11 @@ class Gateway:
         metrics: GatewayMetrics,
         limits: Limits,
         platforms: Platforms | None = None,
+        jt808_parameters: Mapping[int, bytes] | None = None,
     ) -> None:
         self.access = access
+        self.jt808_parameters = dict(jt808_parameters or {})
+        """What JT/T 808 terminals are set to, by parameter id; terminals set otherwise are told."""
         self.platforms = platforms or Platforms()
         self.metrics = metrics
         self.limits = limits

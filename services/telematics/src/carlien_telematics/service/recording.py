@@ -15,7 +15,7 @@ from carlien_telematics.crypto import signatures
 from carlien_telematics.domain.devices import SigningKey
 from carlien_telematics.domain.records import Position, SignatureStatus, StateChange, StoredRecord, is_clock_ahead, state_changes
 
-_JT808_BATCH = 0x0704
+_JT808_BATCH, _JT808_CAN = 0x0704, 0x0705
 _UPLOADED = ("OEM_API", "OBD2")
 
 
@@ -113,10 +113,30 @@ def _read_jt808(frame: ReceivedFrame) -> list[StoredRecord]:
     message = next((whole for part in stream.feed(frame.raw) if (whole := parts.add(part)) is not None), None)
     if message is None:
         raise FrameError(Reason.TRUNCATED)
+    if message.message_id == _JT808_CAN:
+        return [_can_record(frame, message)]
     batch = message.message_id == _JT808_BATCH
     bodies = list(jt808.split_position_batch(message.body)) if batch else [message.body]
     reissued = batch and message.body[2] == 1
     return [_jt808_record(frame, body, reissued=reissued) for body in bodies]
+
+
+def _can_record(frame: ReceivedFrame, message: jt808.Message) -> StoredRecord:
+    """Raw CAN frames: no unit of ours, but kept and queryable."""
+    return StoredRecord(
+        vin=frame.vin,
+        device_id=frame.device_id,
+        device_time=jt808.can_batch_time(message.body, frame.received_at),
+        digest=hashlib.sha256(message.body).digest(),
+        source_protocol=frame.source_protocol,
+        reissued=False,
+        received_at=frame.received_at,
+        units={"can": jt808.decode_can_batch(message.body)["frames"]},
+        missing={},
+        undecoded=b"",
+        undecoded_reason=None,
+        position=None,
+    )
 
 
 def _uploaded_record(frame: ReceivedFrame) -> StoredRecord:

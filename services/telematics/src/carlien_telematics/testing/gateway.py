@@ -105,6 +105,10 @@ class CountingMetrics(GatewayMetrics):
         """Counts by reason."""
         self.counts[str(reason)] += 1
 
+    def jt808_parameters_set(self, *, taken: bool) -> None:
+        """Counts by result."""
+        self.counts[f"PARAMETERS {taken}"] += 1
+
     def malformed(self, protocol: str, reason: str, count: int) -> None:
         """Counts by protocol and reason."""
         self.counts[f"{protocol} {reason}"] += count
@@ -113,14 +117,20 @@ class CountingMetrics(GatewayMetrics):
 class Bench:
     """A listening gateway with fakes around it."""
 
-    def __init__(self, limits: Limits | None = None, platforms: Platforms | None = None, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        platforms: Platforms | None = None,
+        tls: ssl.SSLContext | None = None,
+        jt808_parameters: dict[int, bytes] | None = None,
+    ) -> None:
         self.access = FakeAccess()
         self.book = AccessBook(self.access)
         self.book.trust(True)
         self.publisher = FakePublisher()
         self.presence = FakePresence()
         self.metrics = CountingMetrics()
-        self.gateway = Gateway(self.book, self.publisher, self.presence, self.metrics, limits or Limits(), platforms)
+        self.gateway = Gateway(self.book, self.publisher, self.presence, self.metrics, limits or Limits(), platforms, jt808_parameters)
         self.port = self.jt808_port = self.tls_port = 0
         self._tls = tls
         self._open = contextlib.AsyncExitStack()

@@ -1,10 +1,18 @@
 """JT/T 808-2011, -2013 and -2019: what positioning terminals in China speak."""
 
 from carlien_telematics.codecs.jt808.bodies import (
+    HEARTBEAT_INTERVAL,
+    PARAMETERS,
+    REPORT_INTERVAL,
+    can_batch_time,
     decode_body,
+    decode_can_batch,
+    decode_parameters,
     decode_position,
     decode_position_batch,
     encode_bcd_time,
+    encode_can_batch,
+    encode_parameters,
     encode_position,
     encode_position_batch,
     platform_ack,
@@ -17,15 +25,23 @@ from carlien_telematics.codecs.jt808.frame import MAX_FRAME, Message, build, esc
 from carlien_telematics.codecs.jt808.stream import Reassembly, StreamParser
 
 __all__ = [
+    "HEARTBEAT_INTERVAL",
     "MAX_FRAME",
+    "PARAMETERS",
+    "REPORT_INTERVAL",
     "Message",
     "Reassembly",
     "StreamParser",
     "build",
+    "can_batch_time",
     "decode_body",
+    "decode_can_batch",
+    "decode_parameters",
     "decode_position",
     "decode_position_batch",
     "encode_bcd_time",
+    "encode_can_batch",
+    "encode_parameters",
     "encode_position",
     "encode_position_batch",
     "escape",

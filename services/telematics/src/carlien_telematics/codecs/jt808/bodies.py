@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +17,9 @@ _CHINA = timedelta(hours=8)
 REGISTER, AUTHENTICATE, HEARTBEAT, LOGOUT = 0x0100, 0x0102, 0x0002, 0x0003
 TERMINAL_ACK, POSITION, POSITION_BATCH, CAN_BATCH = 0x0001, 0x0200, 0x0704, 0x0705
 PLATFORM_ACK, REGISTER_ACK, SET_PARAMETERS, QUERY_PARAMETERS = 0x8001, 0x8100, 0x8103, 0x8104
+PARAMETERS = 0x0104
+HEARTBEAT_INTERVAL, REPORT_INTERVAL = 0x0001, 0x0029
+"""Parameters of four bytes, in seconds (2013 table 12)."""
 
 
 def decode_bcd_time(raw: bytes) -> datetime | None:
@@ -142,6 +145,53 @@ def decode_can_batch(body: bytes) -> Values:
     return {"received": body[2:7].hex(), "frames": frames}
 
 
+def encode_can_batch(received: str, frames: list[Values]) -> bytes:
+    """Inverse of `decode_can_batch`; `received` as its ten decimal digits."""
+    out = len(frames).to_bytes(2, "big") + bytes.fromhex(received)
+    for frame in frames:
+        word = frame["can_id"] | frame["channel"] << 31 | frame["extended"] << 30 | frame["average"] << 29
+        out += word.to_bytes(4, "big") + bytes.fromhex(frame["data"])
+    return out
+
+
+def can_batch_time(body: bytes, received_at: datetime) -> datetime:
+    """When a 0x0705 was recorded: it says the time of day in UTC+8, the day is the one nearest to its receipt. Raises FrameError."""
+    try:
+        hour, minute, second = (int(f"{byte:02x}") for byte in body[2:5])
+        # two bytes of milliseconds, decimal digits like the rest
+        at = time(hour, minute, second, int(body[5:7].hex()) * 1000, tzinfo=UTC)
+    except ValueError:
+        raise FrameError(Reason.DEVICE_TIME, "CAN batch without a time of day") from None
+    local = received_at.astimezone(UTC) + _CHINA
+    days = (datetime.combine(local.date() + timedelta(days=shift), at) for shift in (-1, 0, 1))
+    return min(days, key=lambda day: abs(day - local)) - _CHINA
+
+
+def decode_parameters(body: bytes) -> Values:
+    """0x0104: what the terminal is set to, by parameter id in hex. Raises FrameError(BODY)."""
+    if len(body) < 3:
+        raise FrameError(Reason.BODY, "parameters cut short")
+    parameters: dict[int, bytes] = {}
+    at = 3
+    for _ in range(body[2]):
+        stop = at + 5 + (body[at + 4] if at + 4 < len(body) else 0)
+        if stop > len(body) or at + 5 > len(body):
+            raise FrameError(Reason.BODY, "parameters cut short")
+        parameters[int.from_bytes(body[at : at + 4], "big")] = body[at + 5 : stop]
+        at = stop
+    named = {f"{key:04x}": value.hex() for key, value in parameters.items()}
+    return {"answers_serial": body[0] << 8 | body[1], "parameters": named}
+
+
+def encode_parameters(answers_serial: int, parameters: dict[int, bytes]) -> bytes:
+    """Inverse of `decode_parameters`: body of a 0x0104."""
+    return answers_serial.to_bytes(2, "big") + _items(parameters)
+
+
+def _items(parameters: dict[int, bytes]) -> bytes:
+    return bytes((len(parameters),)) + b"".join(struct.pack(">IB", key, len(value)) + value for key, value in parameters.items())
+
+
 def _text(raw: bytes) -> str:
     return raw.strip(b"\0 ").decode("gbk", errors="replace")
 
@@ -195,6 +245,8 @@ def decode_body(message: Message) -> Values:
             return decode_register(message)
         case 0x0102:
             return decode_authenticate(message)
+        case 0x0104:
+            return decode_parameters(message.body)
         case 0x0001:
             serial, answered, result = _need(struct.Struct(">HHB"), message.body)
             return {"answers_serial": serial, "answers_message": f"0x{answered:04x}", "result": result}
@@ -222,8 +274,7 @@ def register_ack(message: Message, serial: int, result: int, code: str = "") -> 
 
 def set_parameters(message: Message, serial: int, parameters: dict[int, bytes]) -> Message:
     """0x8103: parameter id to value as the standard's table gives it."""
-    items = b"".join(struct.pack(">IB", key, len(value)) + value for key, value in parameters.items())
-    return Message(SET_PARAMETERS, message.terminal, serial, bytes((len(parameters),)) + items, version_2019=message.version_2019)
+    return Message(SET_PARAMETERS, message.terminal, serial, _items(parameters), version_2019=message.version_2019)
 
 
 def query_parameters(message: Message, serial: int) -> Message:

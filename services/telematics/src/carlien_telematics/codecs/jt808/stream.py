@@ -47,6 +47,10 @@ class StreamParser:
         return []
 
 
+MAX_PARTS = 100
+"""Of one message: a hundred kilobytes, far above a batch of positions. A message said to have more is not put together."""
+
+
 class Reassembly:
     """Joins sub-packages. Holds at most `limit` unfinished messages, the oldest going first."""
 
@@ -61,7 +65,7 @@ class Reassembly:
         if message.part is None:
             return message
         total, number = message.part
-        if not 1 <= number <= total:
+        if not 1 <= number <= total <= MAX_PARTS:
             self.dropped += 1
             return None
         key = (message.terminal, message.message_id, message.serial - number + 1 & 0xFFFF)

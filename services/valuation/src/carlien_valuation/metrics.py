@@ -1,5 +1,7 @@
 """Every metric of valuation. Labels are bounded sets; none carries a VIN or a name of a car."""
 
+from functools import cache
+
 from prometheus_client import Counter, Gauge, Histogram
 
 from carlien_valuation.domain.appraisal import Appraisal
@@ -27,6 +29,10 @@ REVALUATIONS = Counter(
 
 def counted(appraisal: Appraisal) -> None:
     """Count one answer."""
-    APPRAISALS.labels(appraisal.abstain_reason or "valued").inc()
+    _appraisals(appraisal.abstain_reason or "valued").inc()
     for remark in appraisal.warnings:
-        WARNINGS.labels(remark.code).inc()
+        _warnings(remark.code).inc()
+
+
+# Looking a counter up by its label costs more than counting.
+_appraisals, _warnings = cache(APPRAISALS.labels), cache(WARNINGS.labels)

@@ -1,7 +1,10 @@
 """The trained stack behind the Appraiser protocol: points become plain columns, one batch for all."""
 
+import math
+from bisect import bisect
 from collections.abc import Sequence
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +34,9 @@ class StackAppraiser:
         self.cold_start = Spread(model.cold_start.low, model.cold_start.high) if model.cold_start else None
         self.max_age_years = float(card["data"]["age_p99"] or np.inf)
         self.max_odometer_km = float(card["data"]["odometer_p99"] or np.inf)
+        self._typical: tuple[list[float], list[float]] | None = None
+        if "odometer_km" in encoder.guarded:
+            self._typical = encoder.typical_ages.tolist(), encoder.typical_km.tolist()
         self._has_models = encoder.levels[:2] == [["make"], ["model"]]
 
     def values(self, points: Sequence[Point]) -> np.ndarray:
@@ -67,9 +73,15 @@ class StackAppraiser:
 
     def typical_odometer(self, age_years: float) -> float:
         """Median kilometres at an age."""
-        if np.isnan(age_years) or "odometer_km" not in self.model.stack.encoder.guarded:
+        if math.isnan(age_years) or not self._typical:
             return 0.0
-        return float(self.model.stack.encoder.typical_odometer(np.array([age_years]))[0])
+        # Plain Python: one number at a time costs numpy ten times as much.
+        ages, distances = self._typical
+        above = bisect(ages, age_years)
+        if above == 0 or above == len(ages):
+            return distances[above - 1 if above else 0]
+        share = (age_years - ages[above - 1]) / (ages[above] - ages[above - 1])
+        return distances[above - 1] + share * (distances[above] - distances[above - 1])
 
     def warm(self) -> None:
         """Run every compiled shape once, so that the first caller doesn't wait for a compiler."""
@@ -119,6 +131,7 @@ def _numbers(values: Sequence[float | None]) -> np.ndarray:
     return np.array([np.nan if value is None else value for value in values], float)
 
 
+@lru_cache(50_000)
 def _name(text: str) -> str:
     return normalise(text).casefold()
 

@@ -1,11 +1,13 @@
 """What an appraisal is: estimates per market that add up to the cent, or an honest abstention."""
 
+import math
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from statistics import NormalDist
 
+from carlien_common.domain.currencies import MINOR_UNITS
 from carlien_common.domain.money import Money
 
 
@@ -54,16 +56,41 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A value in one market; the waterfall's amounts sum to p50 exactly."""
+    """A value in one market; the waterfall's amounts sum to p50 exactly.
+
+    Amounts are kept as whole minor units of the currency and become Money where one is asked for: a batch makes thousands a second.
+    """
 
     price_type: PriceType
-    p10: Money
-    p50: Money
-    p90: Money
-    waterfall: tuple[Step, ...]
+    currency: str
+    p10_units: int
+    p50_units: int
+    p90_units: int
+    steps: tuple[tuple[str, int], ...]
+    """Factor and signed minor units, in the order of FACTORS; empty where no waterfall was asked for."""
     sample_size: int
     fsd: float
     confidence: Confidence
+
+    @property
+    def p10(self) -> Money:
+        """Nine in ten such cars fetch more."""
+        return of_units(self.p10_units, self.currency)
+
+    @property
+    def p50(self) -> Money:
+        """The median."""
+        return of_units(self.p50_units, self.currency)
+
+    @property
+    def p90(self) -> Money:
+        """Nine in ten such cars fetch less."""
+        return of_units(self.p90_units, self.currency)
+
+    @property
+    def waterfall(self) -> tuple[Step, ...]:
+        """The steps as money."""
+        return tuple(Step(factor, of_units(amount, self.currency)) for factor, amount in self.steps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,25 +124,39 @@ class Appraisal:
         return self.abstain_reason != ""
 
 
-def waterfall(levels: dict[str, float], currency: str) -> tuple[tuple[Step, ...], Money]:
-    """Steps in the order of FACTORS, and the value they sum to exactly.
+def waterfall(levels: dict[str, float], scale: int) -> tuple[tuple[tuple[str, int], ...], int]:
+    """Steps in the order of FACTORS, in minor units, and the value they sum to exactly.
 
-    `levels` maps each factor, in the order the value is built up, to the value once that factor is included. Levels are rounded
-    to the minor unit first and steps are their differences, so nothing is lost between them.
+    `levels` maps each factor, in the order the value is built up, to the value once that factor is included; `scale` is minor units
+    per unit of currency. Levels are rounded to the minor unit first and steps are their differences, so nothing is lost between them.
     """
-    before = Money(Decimal(0), currency)
-    amounts: dict[str, Money] = {}
+    before = 0
+    amounts: dict[str, int] = {}
     for factor, level in levels.items():
-        after = money(level, currency)
+        after = units(level, scale)
         amounts[factor] = after - before
         before = after
-    return tuple(Step(factor, amounts[factor]) for factor in FACTORS if factor in amounts), before
+    return tuple((factor, amounts[factor]) for factor in FACTORS if factor in amounts), before
+
+
+def units(amount: float, scale: int) -> int:
+    """A model's number in minor units, rounded half up and never below one of them."""
+    return max(math.floor(amount * scale + 0.5), 1)
+
+
+def scale_of(currency: str) -> int:
+    """Minor units per unit of a currency: 100 for CNY, 1 for JPY."""
+    return int(10 ** MINOR_UNITS[currency])
+
+
+def of_units(amount: int, currency: str) -> Money:
+    """Minor units as money."""
+    return Money(Decimal(amount).scaleb(-MINOR_UNITS[currency]), currency)
 
 
 def money(amount: float, currency: str) -> Money:
     """A model's number as money, rounded half up to the minor unit and never below one of it."""
-    exact = Money(Decimal(repr(round(amount, 6))), currency).quantized()
-    return exact if exact.amount > 0 else Money(exact.minor_unit, currency)
+    return of_units(units(amount, scale_of(currency)), currency)
 
 
 def confidence(sample_size: int, relative_width: float, *, unknown: bool) -> Confidence:

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from datetime import datetime
-from functools import partial
 from typing import Protocol
 
 import grpc
@@ -92,7 +91,7 @@ class ValuationServicer(valuation_service_pb2_grpc.ValuationServiceServicer):
                 break
         asked = [self._checked(one) for one in asked]
         sound = [one for one in asked if isinstance(one, Request)]
-        answers = iter(await self._batcher.call(sound) if sound else ())
+        answers = iter(await self._batcher.call(sound))
         results = [batch_error(one) if isinstance(one, DomainError) else batch_answer(next(answers)) for one in asked]
         return valuation_service_pb2.BatchAppraiseResponse(results=results)
 
@@ -125,9 +124,7 @@ class ValuationServicer(valuation_service_pb2_grpc.ValuationServiceServicer):
                 today = self._clock().date()
                 positions = [position_of(message, today) for message in batch]
                 sound = [position for position in positions if isinstance(position, Position)]
-                answers: Iterator[Revaluation | Refused] = iter(
-                    await self._batcher.turn(partial(self._revaluing.revalue, sound)) if sound else ()
-                )
+                answers: Iterator[Revaluation | Refused] = iter(await self._batcher.turns(self._revaluing.revalue, sound))
                 for position in positions:
                     answer = position if isinstance(position, Refused) else next(answers)
                     metrics.REVALUATIONS.labels(outcome(answer)).inc()

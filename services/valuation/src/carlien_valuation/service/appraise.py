@@ -9,7 +9,7 @@ import numpy as np
 
 from carlien_common.domain.clock import Clock
 from carlien_common.domain.errors import invalid
-from carlien_valuation.domain.appraisal import Z80, Appraisal, Estimate, PriceType, Remark, confidence, money, waterfall
+from carlien_valuation.domain.appraisal import Z80, Appraisal, Estimate, PriceType, Remark, confidence, scale_of, units, waterfall
 from carlien_valuation.domain.car import Car, Usage
 from carlien_valuation.domain.policy import AppraisalPolicy, in_force, widened
 from carlien_valuation.service.ports import Appraiser, IndexReading, MarketIndex, Point, Spread, Support
@@ -59,6 +59,7 @@ class Appraising:
         self._policies = policies
         self._index = index
         self._clock = clock
+        self._scale = scale_of(appraiser.currency)
 
     def check(self, request: Request) -> None:
         """Raises INVALID for what can't be appraised at all."""
@@ -184,19 +185,20 @@ class Appraising:
         self, price_type: PriceType, policy: AppraisalPolicy, levels: dict[str, float], spread: Spread, support: Support, request: Request
     ) -> Estimate:
         market = policy.market(price_type, self.appraiser.price_kind)
-        currency = self.appraiser.currency
-        steps, p50 = waterfall({step: level * market.level for step, level in levels.items()}, currency)
-        if not request.waterfall:
-            steps = ()
         low, high = widened(spread.low, spread.high, market.spread)
         value = levels["market_index"] * market.level
-        p10, p90 = money(value * math.exp(low), currency), money(value * math.exp(high), currency)
-        width = math.exp(high) - math.exp(low)
+        low, high = math.exp(low), math.exp(high)
+        width = high - low
+        if request.waterfall:
+            steps, p50 = waterfall({step: level * market.level for step, level in levels.items()}, self._scale)
+        else:
+            steps, p50 = (), units(value, self._scale)
         return Estimate(
             price_type,
-            min(p10, p50),
+            self.appraiser.currency,
+            min(units(value * low, self._scale), p50),
             p50,
-            max(p90, p50),
+            max(units(value * high, self._scale), p50),
             steps,
             support.sample_size,
             width / (2 * Z80),

@@ -28,7 +28,7 @@ def shapes(rows: int) -> list[Shape]:
     """Candidates for a data set of that many rows."""
     if rows < 8_000:
         return [Shape(15, 5), Shape(31, 5), Shape(31, 15)]
-    return [Shape(31, 10), Shape(63, 10), Shape(127, 20)]
+    return [Shape(31, 10), Shape(63, 10), Shape(63, 30)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from carlien_valuation.training import boosting, net
 from carlien_valuation.training.calibrate import LEVELS, QuantileMap, calibrated, fit_map
 from carlien_valuation.training.columns import Cars
 from carlien_valuation.training.features import Encoded, Encoder, fit_encoder
+from carlien_valuation.training.forest import Forest, forest_of
 from carlien_valuation.training.split import fingerprints, folds
 
 
@@ -55,9 +56,9 @@ class Stack:
     centre: float
     scale: float
     network: net.Network
-    boosters: list[lgb.Booster]
-    """One per fold."""
-    spreads: tuple[lgb.Booster, lgb.Booster]
+    trees: Forest
+    """The mean of the folds' boosters."""
+    spreads: tuple[Forest, Forest]
     """P10 and P90 of what P50 leaves, from the columns that are not guarded."""
     weights: tuple[float, float, float]
     """The networks' share in P10, P50 and P90."""
@@ -72,10 +73,8 @@ class Stack:
     def raw(self, encoded: Encoded) -> np.ndarray:
         """Stacked but uncalibrated quantiles of the target, (n, 3)."""
         by_net = self.network.predict(self.net_inputs(encoded)) * self.scale + self.centre
-        by_tree = np.mean([boosting.predict(one, encoded.boosting) for one in self.boosters], axis=0)
-        unguarded = encoded.boosting[:, encoded.guarded.shape[1] :]
-        low, high = (boosting.predict(one, unguarded) for one in self.spreads)
-        return stacked(by_net, by_tree, np.column_stack([low, high]), self.weights)
+        low, high = (one.predict(encoded.boosting) for one in self.spreads)
+        return stacked(by_net, self.trees.predict(encoded.boosting), np.column_stack([low, high]), self.weights)
 
     def log_quantiles(self, cars: Cars) -> np.ndarray:
         """Calibrated log-price quantiles (n, 3): P10, P50, P90."""
@@ -178,8 +177,8 @@ def fit_stack(
         centre=centre,
         scale=scale,
         network=net.Bag(nets),
-        boosters=boosters,
-        spreads=(lower, upper),
+        trees=forest_of(boosters),
+        spreads=(forest_of([lower], len(encoder.guarded)), forest_of([upper], len(encoder.guarded))),
         weights=weights,
         maps=_maps(raw, raw[:, 1] + BAGGED_ERROR * (target - raw[:, 1])),
         relative=relative,

@@ -3,7 +3,7 @@
     model.json       format, version, data, scores, parameters, and the sha256 of every other file
     encoder.json     encodings: tables of categories and their shrunken effects
     arrays.npz       knots, text weights
-    boosting-K.txt   LightGBM, one per fold       spread-low.txt, spread-high.txt
+    trees.npz        LightGBM's boosters of all folds and of the spread, as `forest` evaluates them
     network/         TensorFlow SavedModel of all folds' networks
     MODEL.md, *.png  the card for people
 
@@ -16,19 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightgbm as lgb
 import numpy as np
 
 from carlien_common.domain.errors import DomainError, precondition
 from carlien_valuation.training.calibrate import QuantileMap
 from carlien_valuation.training.coldstart import ColdStart
 from carlien_valuation.training.features import Encoder
+from carlien_valuation.training.forest import Forest
 from carlien_valuation.training.net import Bag, Network
 from carlien_valuation.training.stack import Stack
 from carlien_valuation.training.target import TargetEncoder
 from carlien_valuation.training.text import TextEncoder
 
-FORMAT = 2
+FORMAT = 3
 CARD = "model.json"
 
 
@@ -53,12 +53,10 @@ def save_model(directory: Path, stack: Stack, cold_start: ColdStart | None, card
     if not isinstance(stack.network, Bag):
         raise TypeError("only a freshly trained stack can be saved")
     stack.network.save(str(directory / "network"))
-    for index, booster in enumerate(stack.boosters):
-        booster.save_model(directory / f"boosting-{index}.txt", num_iteration=booster.best_iteration)
-    for name, booster in zip(("low", "high"), stack.spreads, strict=True):
-        booster.save_model(directory / f"spread-{name}.txt")
     (directory / "encoder.json").write_text(json.dumps(_encoder_document(stack.encoder), ensure_ascii=False), encoding="utf-8")
     np.savez(directory / "arrays.npz", allow_pickle=False, **_arrays(stack))
+    low, high = stack.spreads
+    np.savez(directory / "trees.npz", allow_pickle=False, **stack.trees.arrays("centre_"), **low.arrays("low_"), **high.arrays("high_"))
     hashes = {
         str(path.relative_to(directory)): _sha256(path)
         for path in sorted(directory.rglob("*"))
@@ -74,7 +72,7 @@ def save_model(directory: Path, stack: Stack, cold_start: ColdStart | None, card
             "scale": stack.scale,
             "weights": list(stack.weights),
             "relative": stack.relative,
-            "folds": len(stack.boosters),
+            "trees": stack.trees.trees,
             "maps": [{"knots": one.knots, "offsets": one.offsets} for one in stack.maps],
         },
         "cold_start": cold_start.document() if cold_start else None,
@@ -109,8 +107,7 @@ def load_model(directory: Path, network: Network | None = None) -> Model:
     card = read_card(directory)
     try:
         document = json.loads((directory / "encoder.json").read_text(encoding="utf-8"))
-        with np.load(directory / "arrays.npz", allow_pickle=False) as file:
-            arrays = dict(file)
+        arrays, trees = _read_arrays(directory / "arrays.npz"), _read_arrays(directory / "trees.npz")
         parameters = card["parameters"]
         low, middle, high = (QuantileMap(tuple(one["knots"]), tuple(one["offsets"])) for one in parameters["maps"])
         weights = tuple(parameters["weights"])
@@ -121,15 +118,15 @@ def load_model(directory: Path, network: Network | None = None) -> Model:
             centre=parameters["centre"],
             scale=parameters["scale"],
             network=network or _saved_network(directory),
-            boosters=[lgb.Booster(model_file=directory / f"boosting-{index}.txt") for index in range(parameters["folds"])],
-            spreads=(lgb.Booster(model_file=directory / "spread-low.txt"), lgb.Booster(model_file=directory / "spread-high.txt")),
+            trees=Forest.of_arrays("centre_", trees),
+            spreads=(Forest.of_arrays("low_", trees), Forest.of_arrays("high_", trees)),
             weights=(weights[0], weights[1], weights[2]),
             maps=(low, middle, high),
             relative=parameters["relative"],
         )
         cold = card["cold_start"]
         return Model(stack, ColdStart(**cold) if cold else None, card)
-    except (KeyError, TypeError, ValueError, lgb.basic.LightGBMError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise _refused("MODEL_CORRUPT", f"{directory} can't be loaded: {error}") from error
 
 
@@ -137,6 +134,11 @@ def _saved_network(directory: Path) -> Network:
     from carlien_valuation.training.saved import SavedNetwork
 
     return SavedNetwork(directory / "network")
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
 
 
 def _refused(reason: str, message: str) -> DomainError:

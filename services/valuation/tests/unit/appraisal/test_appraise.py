@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from carlien_common.domain.clock import fixed
 from carlien_common.domain.errors import DomainError
 from carlien_valuation.adapters.policy_file import load_policies
-from carlien_valuation.domain.appraisal import FACTORS, Confidence, PriceType, confidence, waterfall
+from carlien_valuation.domain.appraisal import FACTORS, Confidence, PriceType, confidence, of_units, scale_of, waterfall
 from carlien_valuation.domain.car import Car, ConditionScores, Usage, grade_of
 from carlien_valuation.service.appraise import Appraising, NoIndex, Request
 from carlien_valuation.service.batching import Batcher
@@ -112,9 +112,10 @@ def test_every_waterfall_sums_to_the_cent(car: Car, condition: bool, usage: bool
 
 @given(st.dictionaries(st.sampled_from(FACTORS), st.floats(0.001, 1e7), min_size=1))
 def test_a_waterfall_of_any_levels_sums_exactly(levels: dict[str, float]) -> None:
-    steps, total = waterfall(levels, "JPY")
-    assert sum(step.amount.amount for step in steps) == total.amount
-    assert total.amount == total.amount.to_integral_value()
+    for currency, unit in (("JPY", 1), ("CNY", Decimal("0.01"))):
+        steps, total = waterfall(levels, scale_of(currency))
+        assert sum(amount for _, amount in steps) == total
+        assert of_units(total, currency).amount == total * unit
 
 
 @settings(max_examples=200, deadline=None)

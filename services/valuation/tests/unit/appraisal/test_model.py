@@ -123,7 +123,7 @@ def test_support_tells_unknown_makes_from_unknown_models(appraiser: StackApprais
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda path: (path / "boosting-0.txt").write_text("tree"), "MODEL_CORRUPT"),
+        (lambda path: (path / "trees.npz").write_bytes(b"tree"), "MODEL_CORRUPT"),
         (lambda path: (path / "encoder.json").unlink(), "MODEL_CORRUPT"),
         (lambda path: (path / "model.json").write_text("{"), "MODEL_CORRUPT"),
         (lambda path: (path / "model.json").write_text('{"format": 1}'), "MODEL_FORMAT"),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from carlien_common.domain.errors import DomainError
 from carlien_valuation.adapters.published_index import PublishedIndex
 from carlien_valuation.adapters.residual_policy_file import load_residual_policies
-from carlien_valuation.domain.appraisal import Appraisal, Confidence, Estimate, PriceType, money
+from carlien_valuation.domain.appraisal import Appraisal, Confidence, Estimate, PriceType, money, units
 from carlien_valuation.domain.car import Car
 from carlien_valuation.domain.index_publication import IndexKey, IndexPoint, Publication
 from carlien_valuation.domain.residual import Trend, doubt, in_force, trend
@@ -30,8 +30,8 @@ async def appraise(requests: Sequence[Request]) -> list[Appraisal]:
         car = request.car
         age = (request.valuation_date - (car.first_registration or TODAY)).days / 365.25
         value = 200_000 * math.exp(-0.12 * age - 2e-6 * (car.odometer_km or 15_000 * age))
-        low, middle, high = (money(value * math.exp(x), "CNY") for x in (-0.1, 0.0, 0.1))
-        estimate = Estimate(request.price_types[0], low, middle, high, (), 100, 0.08, Confidence.HIGH)
+        low, middle, high = (units(value * math.exp(x), 100) for x in (-0.1, 0.0, 0.1))
+        estimate = Estimate(request.price_types[0], "CNY", low, middle, high, (), 100, 0.08, Confidence.HIGH)
         reason = "UNKNOWN_MAKE" if car.make == "Nothing" else ""
         estimates = () if reason else (estimate,)
         answers.append(

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from datetime import time as time_of_day
+from pathlib import Path
 
 from carlien.valuation.v1 import (
     collateral_index_service_pb2,
@@ -17,6 +18,8 @@ from carlien.valuation.v1 import (
     model_service_pb2_grpc,
     valuation_service_pb2,
     valuation_service_pb2_grpc,
+    vehicle_record_service_pb2,
+    vehicle_record_service_pb2_grpc,
 )
 from carlien_common import kafka, postgres
 from carlien_common.domain.clock import Clock, utc_now
@@ -32,13 +35,18 @@ from carlien_valuation.adapters.battery_policy_file import load_battery_policies
 from carlien_valuation.adapters.index_store import PostgresIndexFeed, PostgresIndexStore
 from carlien_valuation.adapters.policy_file import load_policies
 from carlien_valuation.adapters.postgres_appraisals import PostgresAppraisals
+from carlien_valuation.adapters.postgres_outcomes import PostgresOutcomes
+from carlien_valuation.adapters.postgres_reports import PostgresReports
 from carlien_valuation.adapters.published_index import PublishedIndex
 from carlien_valuation.adapters.residual_policy_file import load_residual_policies
 from carlien_valuation.adapters.stack_appraiser import StackAppraiser, load_appraiser
+from carlien_valuation.calibration.shifts import read_shifts
 from carlien_valuation.config import ValuationSettings
-from carlien_valuation.domain.appraisal import Appraisal
+from carlien_valuation.domain.appraisal import Appraisal, PriceType
+from carlien_valuation.domain.calibration import Shift
 from carlien_valuation.grpc_api.index_servicer import IndexServicer
 from carlien_valuation.grpc_api.models import ModelServicer
+from carlien_valuation.grpc_api.records import VehicleRecordServicer
 from carlien_valuation.grpc_api.valuation import ValuationServicer
 from carlien_valuation.service.appraise import Appraising, Request
 from carlien_valuation.service.batching import Batcher
@@ -57,9 +65,12 @@ async def serve(settings: ValuationSettings, clock: Clock = utc_now, started: Ca
     `started` is told the gRPC port once the service accepts calls.
     """
     began = time.monotonic()
-    appraiser = _appraiser(settings)
+    # A link is resolved once: files of one model are never mixed with those of the next.
+    directory = settings.model_dir.resolve()
+    beside = settings.model_dir.parent.resolve() if settings.model_dir.is_symlink() else None
+    appraiser, shifts = _appraiser(directory)
     index = PublishedIndex(settings.index_region)
-    appraising = Appraising(appraiser, load_policies(settings.appraisal_policy_file), index, clock)
+    appraising = Appraising(appraiser, load_policies(settings.appraisal_policy_file), index, clock, shifts)
     residual_policies = load_residual_policies(settings.residual_policy_file)
     battery_policies = load_battery_policies(settings.battery_policy_file)
     gc.freeze()  # the model's tables live for good; the collector needn't walk them
@@ -72,6 +83,8 @@ async def serve(settings: ValuationSettings, clock: Clock = utc_now, started: Ca
         batcher = Batcher[Request, Appraisal](_measured(appraising), max_batch=settings.max_batch, max_waiting=settings.max_waiting)
         app.spawn("appraiser", batcher.run())
         store = PostgresAppraisals(pool, f"/{settings.org}/{NAME}", settings.appraisal_topic)
+        reports = PostgresReports(pool)
+        app.spawn("calibration_report", reports.watch(appraiser.version, metrics.show_calibration))
         feed = PostgresIndexFeed(settings)
         app.spawn("index_feed", feed.run())
         indices = PostgresIndexStore(pool)
@@ -92,8 +105,13 @@ async def serve(settings: ValuationSettings, clock: Clock = utc_now, started: Ca
             ),
             (
                 model_service_pb2_grpc.add_ModelServiceServicer_to_server,
-                ModelServicer(appraiser.model.card, settings.model_dir),
+                ModelServicer(appraiser.model.card, directory, beside, reports),
                 model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
+            ),
+            (
+                vehicle_record_service_pb2_grpc.add_VehicleRecordServiceServicer_to_server,
+                VehicleRecordServicer(PostgresOutcomes(pool), clock),
+                vehicle_record_service_pb2.DESCRIPTOR.services_by_name["VehicleRecordService"].full_name,
             ),
         ]
         server = await app.enter(grpc_server(settings, services, policy=Policy.load(PACKAGE, settings.policy_file), health=app.health))
@@ -103,16 +121,16 @@ async def serve(settings: ValuationSettings, clock: Clock = utc_now, started: Ca
         await app.serve()
 
 
-def _appraiser(settings: ValuationSettings) -> StackAppraiser:
+def _appraiser(directory: Path) -> tuple[StackAppraiser, dict[PriceType, Shift]]:
     try:
-        appraiser = load_appraiser(settings.model_dir)
+        appraiser, shifts = load_appraiser(directory), read_shifts(directory)
     except DomainError as error:
         log.error("model_refused", reason=error.reason, message=error.message)
         raise SystemExit(2) from None
     metrics.MODEL_INFO.labels(appraiser.version, str(appraiser.synthetic).lower()).set(1)
     metrics.MODEL_CUTOFF.set(datetime.combine(appraiser.data_cutoff, time_of_day(), UTC).timestamp())
     metrics.MODEL_MAPE.set(appraiser.model.card["out_of_fold"]["mape"] / 100)
-    return appraiser
+    return appraiser, shifts
 
 
 def _measured(appraising: Appraising) -> Callable[[Sequence[Request]], list[Appraisal]]:

@@ -5,6 +5,8 @@ from functools import cache
 from prometheus_client import Counter, Gauge, Histogram
 
 from carlien_valuation.domain.appraisal import Appraisal
+from carlien_valuation.domain.calibration import Light
+from carlien_valuation.domain.model_report import StoredReport
 
 APPRAISALS = Counter(
     "carlien_valuation_appraisals_total", "Appraisals answered, by outcome: valued or the reason of an abstention.", ["outcome"]
@@ -36,3 +38,32 @@ def counted(appraisal: Appraisal) -> None:
 
 # Looking a counter up by its label costs more than counting.
 _appraisals, _warnings = cache(APPRAISALS.labels), cache(WARNINGS.labels)
+
+
+OUTCOMES = Counter("carlien_valuation_outcomes_total", "Realised sales reported, by whether an appraisal was in force.", ["link"])
+CALIBRATION_LIGHT = Gauge(
+    "carlien_valuation_calibration_light",
+    "Latest calibration of the model in service: 0 untested, 1 green, 2 yellow, 3 red, by test.",
+    ["test"],
+)
+CALIBRATION_COVERAGE = Gauge("carlien_valuation_calibration_coverage_ratio", "Share of realised prices within P10 and P90.")
+CALIBRATION_BIAS = Gauge("carlien_valuation_calibration_bias_ratio", "Mean relative error against realised prices, as a fraction.")
+CALIBRATION_MAPE = Gauge("carlien_valuation_calibration_mape_ratio", "Mean absolute relative error against realised prices, as a fraction.")
+CALIBRATION_SALES = Gauge("carlien_valuation_calibration_sales", "Realised sales the latest calibration counted.")
+CALIBRATION_TIME = Gauge("carlien_valuation_calibration_timestamp_seconds", "When the latest calibration was made.")
+DRIFT = Gauge("carlien_valuation_calibration_psi", "Population stability index of a feature against training.", ["feature"])
+
+
+def show_calibration(stored: StoredReport) -> None:
+    """Gauges of a calibration report."""
+    report = stored.document
+    for test, light in {**report["lights"], "overall": report["light"]}.items():
+        CALIBRATION_LIGHT.labels(test).set(list(Light).index(Light(light)))
+    for feature, drift in report["drift"].items():
+        DRIFT.labels(feature).set(drift["psi"])
+    CALIBRATION_SALES.set(report["sales"])
+    CALIBRATION_TIME.set(stored.created_at.timestamp())
+    if report["measures"]:
+        CALIBRATION_COVERAGE.set(report["measures"]["coverage80"])
+        CALIBRATION_BIAS.set(report["measures"]["bias"])
+        CALIBRATION_MAPE.set(report["measures"]["mape"])

@@ -26,25 +26,35 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.type import date_pb2 as google_dot_type_dot_date__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(carlien/valuation/v1/model_service.proto\x12\x14\x63\x61rlien.valuation.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\"\xb1\x02\n\x0cModelSummary\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12-\n\x04role\x18\x02 \x01(\x0e\x32\x1f.carlien.valuation.v1.ModelRole\x12\x15\n\rcurrency_code\x18\x03 \x01(\t\x12\x12\n\nprice_kind\x18\x04 \x01(\t\x12&\n\x0b\x64\x61ta_cutoff\x18\x05 \x01(\x0b\x32\x11.google.type.Date\x12.\n\ntrained_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x63\x61rs\x18\x07 \x01(\x03\x12\x11\n\tsynthetic\x18\x08 \x01(\x08\x12\x0c\n\x04mape\x18\t \x01(\x01\x12\x12\n\ncoverage80\x18\n \x01(\x01\x12\x15\n\rbaseline_mape\x18\x0b \x01(\x01\"\x13\n\x11ListModelsRequest\"H\n\x12ListModelsResponse\x12\x32\n\x06models\x18\x01 \x03(\x0b\x32\".carlien.valuation.v1.ModelSummary\",\n\x13GetModelCardRequest\x12\x15\n\rmodel_version\x18\x01 \x01(\t\"s\n\x14GetModelCardResponse\x12\x31\n\x05model\x18\x01 \x01(\x0b\x32\".carlien.valuation.v1.ModelSummary\x12\x15\n\rcard_markdown\x18\x02 \x01(\t\x12\x11\n\tcard_json\x18\x03 \x01(\t*@\n\tModelRole\x12\x1a\n\x16MODEL_ROLE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_ROLE_CHAMPION\x10\x01\x32\xd6\x01\n\x0cModelService\x12_\n\nListModels\x12\'.carlien.valuation.v1.ListModelsRequest\x1a(.carlien.valuation.v1.ListModelsResponse\x12\x65\n\x0cGetModelCard\x12).carlien.valuation.v1.GetModelCardRequest\x1a*.carlien.valuation.v1.GetModelCardResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(carlien/valuation/v1/model_service.proto\x12\x14\x63\x61rlien.valuation.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\"\xd4\x02\n\x0cModelSummary\x12\x15\n\rmodel_version\x18\x01 \x01(\t\x12-\n\x04role\x18\x02 \x01(\x0e\x32\x1f.carlien.valuation.v1.ModelRole\x12\x15\n\rcurrency_code\x18\x03 \x01(\t\x12\x12\n\nprice_kind\x18\x04 \x01(\t\x12&\n\x0b\x64\x61ta_cutoff\x18\x05 \x01(\x0b\x32\x11.google.type.Date\x12.\n\ntrained_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x63\x61rs\x18\x07 \x01(\x03\x12\x11\n\tsynthetic\x18\x08 \x01(\x08\x12\x0c\n\x04mape\x18\t \x01(\x01\x12\x12\n\ncoverage80\x18\n \x01(\x01\x12\x15\n\rbaseline_mape\x18\x0b \x01(\x01\x12!\n\x19\x63\x61libration_report_sha256\x18\x0c \x01(\t\"\xbf\x01\n\x0eResidualMethod\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x04role\x18\x02 \x01(\x0e\x32\x1f.carlien.valuation.v1.ModelRole\x12\x16\n\x0ehorizon_months\x18\x03 \x01(\x05\x12\x0f\n\x07origins\x18\x04 \x01(\x05\x12\x0c\n\x04mape\x18\x05 \x01(\x01\x12\x12\n\ncoverage80\x18\x06 \x01(\x01\x12\x0f\n\x07pinball\x18\x07 \x01(\x01\x12\x14\n\x0c\x63hosen_share\x18\x08 \x01(\x01\"\x13\n\x11ListModelsRequest\"\xa8\x01\n\x12ListModelsResponse\x12\x32\n\x06models\x18\x01 \x03(\x0b\x32\".carlien.valuation.v1.ModelSummary\x12>\n\x10residual_methods\x18\x02 \x03(\x0b\x32$.carlien.valuation.v1.ResidualMethod\x12\x1e\n\x16residual_report_sha256\x18\x03 \x01(\t\",\n\x13GetModelCardRequest\x12\x15\n\rmodel_version\x18\x01 \x01(\t\"s\n\x14GetModelCardResponse\x12\x31\n\x05model\x18\x01 \x01(\x0b\x32\".carlien.valuation.v1.ModelSummary\x12\x15\n\rcard_markdown\x18\x02 \x01(\t\x12\x11\n\tcard_json\x18\x03 \x01(\t\"K\n\x1bGetCalibrationReportRequest\x12\x15\n\rreport_sha256\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\"\xd9\x02\n\x11\x43\x61librationReport\x12\x15\n\rreport_sha256\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\'\n\x0cperiod_start\x18\x03 \x01(\x0b\x32\x11.google.type.Date\x12%\n\nperiod_end\x18\x04 \x01(\x0b\x32\x11.google.type.Date\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05sales\x18\x06 \x01(\x03\x12\x31\n\x05light\x18\x07 \x01(\x0e\x32\".carlien.valuation.v1.TrafficLight\x12\x12\n\ncoverage80\x18\x08 \x01(\x01\x12\x0c\n\x04\x62ias\x18\t \x01(\x01\x12\x0c\n\x04mape\x18\n \x01(\x01\x12\x0f\n\x07verdict\x18\x0b \x01(\t\x12\x13\n\x0breport_json\x18\x0c \x01(\t\"W\n\x1cGetCalibrationReportResponse\x12\x37\n\x06report\x18\x01 \x01(\x0b\x32\'.carlien.valuation.v1.CalibrationReport*[\n\tModelRole\x12\x1a\n\x16MODEL_ROLE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_ROLE_CHAMPION\x10\x01\x12\x19\n\x15MODEL_ROLE_CHALLENGER\x10\x02*w\n\x0cTrafficLight\x12\x1d\n\x19TRAFFIC_LIGHT_UNSPECIFIED\x10\x00\x12\x17\n\x13TRAFFIC_LIGHT_GREEN\x10\x01\x12\x18\n\x14TRAFFIC_LIGHT_YELLOW\x10\x02\x12\x15\n\x11TRAFFIC_LIGHT_RED\x10\x03\x32\xd5\x02\n\x0cModelService\x12_\n\nListModels\x12\'.carlien.valuation.v1.ListModelsRequest\x1a(.carlien.valuation.v1.ListModelsResponse\x12\x65\n\x0cGetModelCard\x12).carlien.valuation.v1.GetModelCardRequest\x1a*.carlien.valuation.v1.GetModelCardResponse\x12}\n\x14GetCalibrationReport\x12\x31.carlien.valuation.v1.GetCalibrationReportRequest\x1a\x32.carlien.valuation.v1.GetCalibrationReportResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'carlien.valuation.v1.model_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODELROLE']._serialized_start=689
-  _globals['_MODELROLE']._serialized_end=753
+  _globals['_MODELROLE']._serialized_start=1529
+  _globals['_MODELROLE']._serialized_end=1620
+  _globals['_TRAFFICLIGHT']._serialized_start=1622
+  _globals['_TRAFFICLIGHT']._serialized_end=1741
   _globals['_MODELSUMMARY']._serialized_start=124
-  _globals['_MODELSUMMARY']._serialized_end=429
-  _globals['_LISTMODELSREQUEST']._serialized_start=431
-  _globals['_LISTMODELSREQUEST']._serialized_end=450
-  _globals['_LISTMODELSRESPONSE']._serialized_start=452
-  _globals['_LISTMODELSRESPONSE']._serialized_end=524
-  _globals['_GETMODELCARDREQUEST']._serialized_start=526
-  _globals['_GETMODELCARDREQUEST']._serialized_end=570
-  _globals['_GETMODELCARDRESPONSE']._serialized_start=572
-  _globals['_GETMODELCARDRESPONSE']._serialized_end=687
-  _globals['_MODELSERVICE']._serialized_start=756
-  _globals['_MODELSERVICE']._serialized_end=970
+  _globals['_MODELSUMMARY']._serialized_end=464
+  _globals['_RESIDUALMETHOD']._serialized_start=467
+  _globals['_RESIDUALMETHOD']._serialized_end=658
+  _globals['_LISTMODELSREQUEST']._serialized_start=660
+  _globals['_LISTMODELSREQUEST']._serialized_end=679
+  _globals['_LISTMODELSRESPONSE']._serialized_start=682
+  _globals['_LISTMODELSRESPONSE']._serialized_end=850
+  _globals['_GETMODELCARDREQUEST']._serialized_start=852
+  _globals['_GETMODELCARDREQUEST']._serialized_end=896
+  _globals['_GETMODELCARDRESPONSE']._serialized_start=898
+  _globals['_GETMODELCARDRESPONSE']._serialized_end=1013
+  _globals['_GETCALIBRATIONREPORTREQUEST']._serialized_start=1015
+  _globals['_GETCALIBRATIONREPORTREQUEST']._serialized_end=1090
+  _globals['_CALIBRATIONREPORT']._serialized_start=1093
+  _globals['_CALIBRATIONREPORT']._serialized_end=1438
+  _globals['_GETCALIBRATIONREPORTRESPONSE']._serialized_start=1440
+  _globals['_GETCALIBRATIONREPORTRESPONSE']._serialized_end=1527
+  _globals['_MODELSERVICE']._serialized_start=1744
+  _globals['_MODELSERVICE']._serialized_end=2085
 # @@protoc_insertion_point(module_scope)

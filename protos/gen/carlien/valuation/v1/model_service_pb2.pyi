@@ -30,7 +30,9 @@ class _ModelRoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelRole.V
     MODEL_ROLE_UNSPECIFIED: _ModelRole.ValueType  # 0
     """Not stated."""
     MODEL_ROLE_CHAMPION: _ModelRole.ValueType  # 1
-    """Answers Appraise and BatchAppraise."""
+    """In service: answers Appraise and BatchAppraise; of residual methods: what the written rule chose on the panel."""
+    MODEL_ROLE_CHALLENGER: _ModelRole.ValueType  # 2
+    """Kept beside the champion and judged by the same prices; answers nothing."""
 
 class ModelRole(_ModelRole, metaclass=_ModelRoleEnumTypeWrapper):
     """What a model is for."""
@@ -38,8 +40,38 @@ class ModelRole(_ModelRole, metaclass=_ModelRoleEnumTypeWrapper):
 MODEL_ROLE_UNSPECIFIED: ModelRole.ValueType  # 0
 """Not stated."""
 MODEL_ROLE_CHAMPION: ModelRole.ValueType  # 1
-"""Answers Appraise and BatchAppraise."""
+"""In service: answers Appraise and BatchAppraise; of residual methods: what the written rule chose on the panel."""
+MODEL_ROLE_CHALLENGER: ModelRole.ValueType  # 2
+"""Kept beside the champion and judged by the same prices; answers nothing."""
 Global___ModelRole: _TypeAlias = ModelRole  # noqa: Y015
+
+class _TrafficLight:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TrafficLightEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TrafficLight.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRAFFIC_LIGHT_UNSPECIFIED: _TrafficLight.ValueType  # 0
+    """Not tested: too few sales."""
+    TRAFFIC_LIGHT_GREEN: _TrafficLight.ValueType  # 1
+    """As expected of a model that is right (probability up to 95 %)."""
+    TRAFFIC_LIGHT_YELLOW: _TrafficLight.ValueType  # 2
+    """Unusual (95 % to 99.99 %)."""
+    TRAFFIC_LIGHT_RED: _TrafficLight.ValueType  # 3
+    """Not to be explained by chance (99.99 % or more)."""
+
+class TrafficLight(_TrafficLight, metaclass=_TrafficLightEnumTypeWrapper):
+    """How a test ended, after the zones of the Basel Committee's backtesting framework (1996)."""
+
+TRAFFIC_LIGHT_UNSPECIFIED: TrafficLight.ValueType  # 0
+"""Not tested: too few sales."""
+TRAFFIC_LIGHT_GREEN: TrafficLight.ValueType  # 1
+"""As expected of a model that is right (probability up to 95 %)."""
+TRAFFIC_LIGHT_YELLOW: TrafficLight.ValueType  # 2
+"""Unusual (95 % to 99.99 %)."""
+TRAFFIC_LIGHT_RED: TrafficLight.ValueType  # 3
+"""Not to be explained by chance (99.99 % or more)."""
+Global___TrafficLight: _TypeAlias = TrafficLight  # noqa: Y015
 
 @_typing.final
 class ModelSummary(_message.Message):
@@ -58,6 +90,7 @@ class ModelSummary(_message.Message):
     MAPE_FIELD_NUMBER: _builtins.int
     COVERAGE80_FIELD_NUMBER: _builtins.int
     BASELINE_MAPE_FIELD_NUMBER: _builtins.int
+    CALIBRATION_REPORT_SHA256_FIELD_NUMBER: _builtins.int
     model_version: _builtins.str
     """Names the model in every answer."""
     role: Global___ModelRole.ValueType
@@ -76,6 +109,8 @@ class ModelSummary(_message.Message):
     """Share of prices within P10 and P90 out of fold, as a fraction."""
     baseline_mape: _builtins.float
     """The same error of a per-model depreciation line, its baseline."""
+    calibration_report_sha256: _builtins.str
+    """Hash of the calibration report whose recalibrated intervals it carries; empty where it has its own."""
     @_builtins.property
     def data_cutoff(self) -> _date_pb2.Date:
         """Last date its data covers."""
@@ -98,14 +133,65 @@ class ModelSummary(_message.Message):
         mape: _builtins.float = ...,
         coverage80: _builtins.float = ...,
         baseline_mape: _builtins.float = ...,
+        calibration_report_sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data_cutoff", b"data_cutoff", "trained_at", b"trained_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_mape", b"baseline_mape", "cars", b"cars", "coverage80", b"coverage80", "currency_code", b"currency_code", "data_cutoff", b"data_cutoff", "mape", b"mape", "model_version", b"model_version", "price_kind", b"price_kind", "role", b"role", "synthetic", b"synthetic", "trained_at", b"trained_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline_mape", b"baseline_mape", "calibration_report_sha256", b"calibration_report_sha256", "cars", b"cars", "coverage80", b"coverage80", "currency_code", b"currency_code", "data_cutoff", b"data_cutoff", "mape", b"mape", "model_version", b"model_version", "price_kind", b"price_kind", "role", b"role", "synthetic", b"synthetic", "trained_at", b"trained_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelSummary: _TypeAlias = ModelSummary  # noqa: Y015
+
+@_typing.final
+class ResidualMethod(_message.Message):
+    """A method of residual forecasts and its scores at rolling origins of a price panel (`panel-evaluate`)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    HORIZON_MONTHS_FIELD_NUMBER: _builtins.int
+    ORIGINS_FIELD_NUMBER: _builtins.int
+    MAPE_FIELD_NUMBER: _builtins.int
+    COVERAGE80_FIELD_NUMBER: _builtins.int
+    PINBALL_FIELD_NUMBER: _builtins.int
+    CHOSEN_SHARE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name, for example lstm or market_trend."""
+    role: Global___ModelRole.ValueType
+    """Whether the rule written down before the test chose it most often at this horizon."""
+    horizon_months: _builtins.int
+    """Months ahead."""
+    origins: _builtins.int
+    """Origins it was scored at."""
+    mape: _builtins.float
+    """Mean absolute percentage error, as a fraction."""
+    coverage80: _builtins.float
+    """Share of prices within P10 and P90, as a fraction."""
+    pinball: _builtins.float
+    """Mean quantile loss of log price at P10, P50 and P90."""
+    chosen_share: _builtins.float
+    """Share of origins at which the rule chose it, as a fraction."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        role: Global___ModelRole.ValueType = ...,
+        horizon_months: _builtins.int = ...,
+        origins: _builtins.int = ...,
+        mape: _builtins.float = ...,
+        coverage80: _builtins.float = ...,
+        pinball: _builtins.float = ...,
+        chosen_share: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chosen_share", b"chosen_share", "coverage80", b"coverage80", "horizon_months", b"horizon_months", "mape", b"mape", "name", b"name", "origins", b"origins", "pinball", b"pinball", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResidualMethod: _TypeAlias = ResidualMethod  # noqa: Y015
 
 @_typing.final
 class ListModelsRequest(_message.Message):
@@ -131,18 +217,28 @@ class ListModelsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODELS_FIELD_NUMBER: _builtins.int
+    RESIDUAL_METHODS_FIELD_NUMBER: _builtins.int
+    RESIDUAL_REPORT_SHA256_FIELD_NUMBER: _builtins.int
+    residual_report_sha256: _builtins.str
+    """SHA-256 of that evaluation's report, in hexadecimal."""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelSummary]:
-        """The models in service."""
+        """The champion first, then the challengers of its model store by version."""
+
+    @_builtins.property
+    def residual_methods(self) -> _containers.RepeatedCompositeFieldContainer[Global___ResidualMethod]:
+        """Methods of residual forecasts as last evaluated, by horizon and error; empty where no evaluation was stored."""
 
     def __init__(
         self,
         *,
         models: _abc.Iterable[Global___ModelSummary] | None = ...,
+        residual_methods: _abc.Iterable[Global___ResidualMethod] | None = ...,
+        residual_report_sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models", "residual_methods", b"residual_methods", "residual_report_sha256", b"residual_report_sha256"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -201,3 +297,125 @@ class GetModelCardResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetModelCardResponse: _TypeAlias = GetModelCardResponse  # noqa: Y015
+
+@_typing.final
+class GetCalibrationReportRequest(_message.Message):
+    """Request of GetCalibrationReport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_SHA256_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    report_sha256: _builtins.str
+    """SHA-256 of the report in hexadecimal; the latest where empty."""
+    model_version: _builtins.str
+    """Only reports on this model; any where empty."""
+    def __init__(
+        self,
+        *,
+        report_sha256: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_version", b"model_version", "report_sha256", b"report_sha256"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCalibrationReportRequest: _TypeAlias = GetCalibrationReportRequest  # noqa: Y015
+
+@_typing.final
+class CalibrationReport(_message.Message):
+    """What a calibration against realised prices found, in short; the report itself is report_json."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_SHA256_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    PERIOD_START_FIELD_NUMBER: _builtins.int
+    PERIOD_END_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    SALES_FIELD_NUMBER: _builtins.int
+    LIGHT_FIELD_NUMBER: _builtins.int
+    COVERAGE80_FIELD_NUMBER: _builtins.int
+    BIAS_FIELD_NUMBER: _builtins.int
+    MAPE_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    REPORT_JSON_FIELD_NUMBER: _builtins.int
+    report_sha256: _builtins.str
+    """SHA-256 of report_json, in hexadecimal."""
+    model_version: _builtins.str
+    """The model that was judged."""
+    sales: _builtins.int
+    """Sales that counted."""
+    light: Global___TrafficLight.ValueType
+    """Worst light of all tests of the whole."""
+    coverage80: _builtins.float
+    """Share of prices within P10 and P90, as a fraction."""
+    bias: _builtins.float
+    """Mean relative error, (P50 - price) / price, as a fraction."""
+    mape: _builtins.float
+    """Mean absolute percentage error, as a fraction."""
+    verdict: _builtins.str
+    """What the written rule says to do: KEEP, RECALIBRATE or PROMOTE."""
+    report_json: _builtins.str
+    """The whole report: every test, segment, drift, recalibration and challenger."""
+    @_builtins.property
+    def period_start(self) -> _date_pb2.Date:
+        """First day of the sales it was judged by."""
+
+    @_builtins.property
+    def period_end(self) -> _date_pb2.Date:
+        """Last day of them."""
+
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        report_sha256: _builtins.str = ...,
+        model_version: _builtins.str = ...,
+        period_start: _date_pb2.Date | None = ...,
+        period_end: _date_pb2.Date | None = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        sales: _builtins.int = ...,
+        light: Global___TrafficLight.ValueType = ...,
+        coverage80: _builtins.float = ...,
+        bias: _builtins.float = ...,
+        mape: _builtins.float = ...,
+        verdict: _builtins.str = ...,
+        report_json: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "period_end", b"period_end", "period_start", b"period_start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bias", b"bias", "coverage80", b"coverage80", "created_at", b"created_at", "light", b"light", "mape", b"mape", "model_version", b"model_version", "period_end", b"period_end", "period_start", b"period_start", "report_json", b"report_json", "report_sha256", b"report_sha256", "sales", b"sales", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CalibrationReport: _TypeAlias = CalibrationReport  # noqa: Y015
+
+@_typing.final
+class GetCalibrationReportResponse(_message.Message):
+    """Response of GetCalibrationReport."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def report(self) -> Global___CalibrationReport:
+        """The report."""
+
+    def __init__(
+        self,
+        *,
+        report: Global___CalibrationReport | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCalibrationReportResponse: _TypeAlias = GetCalibrationReportResponse  # noqa: Y015

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ModelServiceStub:
-    """Tells which models value cars and how good they are.
+    """Tells which models value cars, how good they are, and how they stood the test of realised prices.
     """
 
     def __init__(self, channel):
@@ -45,21 +45,33 @@ class ModelServiceStub:
                 request_serializer=carlien_dot_valuation_dot_v1_dot_model__service__pb2.GetModelCardRequest.SerializeToString,
                 response_deserializer=carlien_dot_valuation_dot_v1_dot_model__service__pb2.GetModelCardResponse.FromString,
                 _registered_method=True)
+        self.GetCalibrationReport = channel.unary_unary(
+                '/carlien.valuation.v1.ModelService/GetCalibrationReport',
+                request_serializer=carlien_dot_valuation_dot_v1_dot_model__service__pb2.GetCalibrationReportRequest.SerializeToString,
+                response_deserializer=carlien_dot_valuation_dot_v1_dot_model__service__pb2.GetCalibrationReportResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer:
-    """Tells which models value cars and how good they are.
+    """Tells which models value cars, how good they are, and how they stood the test of realised prices.
     """
 
     def ListModels(self, request, context):
-        """Lists the models in service.
+        """Lists the model in service, the challengers beside it, and the methods of residual forecasts with their scores.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetModelCard(self, request, context):
-        """Gives a model's card: for people as Markdown, for machines as JSON. NOT_FOUND for a model that is not in service.
+        """Gives a model's card: for people as Markdown, for machines as JSON. NOT_FOUND for a model that is not listed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCalibrationReport(self, request, context):
+        """Gives a stored calibration report. NOT_FOUND where there is none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -78,6 +90,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     request_deserializer=carlien_dot_valuation_dot_v1_dot_model__service__pb2.GetModelCardRequest.FromString,
                     response_serializer=carlien_dot_valuation_dot_v1_dot_model__service__pb2.GetModelCardResponse.SerializeToString,
             ),
+            'GetCalibrationReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCalibrationReport,
+                    request_deserializer=carlien_dot_valuation_dot_v1_dot_model__service__pb2.GetCalibrationReportRequest.FromString,
+                    response_serializer=carlien_dot_valuation_dot_v1_dot_model__service__pb2.GetCalibrationReportResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'carlien.valuation.v1.ModelService', rpc_method_handlers)
@@ -87,7 +104,7 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelService:
-    """Tells which models value cars and how good they are.
+    """Tells which models value cars, how good they are, and how they stood the test of realised prices.
     """
 
     @staticmethod
@@ -134,6 +151,33 @@ class ModelService:
             '/carlien.valuation.v1.ModelService/GetModelCard',
             carlien_dot_valuation_dot_v1_dot_model__service__pb2.GetModelCardRequest.SerializeToString,
             carlien_dot_valuation_dot_v1_dot_model__service__pb2.GetModelCardResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCalibrationReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carlien.valuation.v1.ModelService/GetCalibrationReport',
+            carlien_dot_valuation_dot_v1_dot_model__service__pb2.GetCalibrationReportRequest.SerializeToString,
+            carlien_dot_valuation_dot_v1_dot_model__service__pb2.GetCalibrationReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,29 +27,33 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ModelServiceStub:
-    """Tells which models value cars and how good they are."""
+    """Tells which models value cars, how good they are, and how they stood the test of realised prices."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ModelServiceAsyncStub: ...
     ListModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]
-    """Lists the models in service."""
+    """Lists the model in service, the challengers beside it, and the methods of residual forecasts with their scores."""
     GetModelCard: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetModelCardRequest, _model_service_pb2.GetModelCardResponse]
-    """Gives a model's card: for people as Markdown, for machines as JSON. NOT_FOUND for a model that is not in service."""
+    """Gives a model's card: for people as Markdown, for machines as JSON. NOT_FOUND for a model that is not listed."""
+    GetCalibrationReport: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetCalibrationReportRequest, _model_service_pb2.GetCalibrationReportResponse]
+    """Gives a stored calibration report. NOT_FOUND where there is none."""
 
 @_typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
-    """Tells which models value cars and how good they are."""
+    """Tells which models value cars, how good they are, and how they stood the test of realised prices."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """Lists the models in service."""
+    """Lists the model in service, the challengers beside it, and the methods of residual forecasts with their scores."""
     GetModelCard: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetModelCardRequest, _model_service_pb2.GetModelCardResponse]  # type: ignore[assignment]
-    """Gives a model's card: for people as Markdown, for machines as JSON. NOT_FOUND for a model that is not in service."""
+    """Gives a model's card: for people as Markdown, for machines as JSON. NOT_FOUND for a model that is not listed."""
+    GetCalibrationReport: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetCalibrationReportRequest, _model_service_pb2.GetCalibrationReportResponse]  # type: ignore[assignment]
+    """Gives a stored calibration report. NOT_FOUND where there is none."""
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Tells which models value cars and how good they are."""
+    """Tells which models value cars, how good they are, and how they stood the test of realised prices."""
 
     @_abc_1.abstractmethod
     def ListModels(
@@ -57,7 +61,7 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_service_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.ListModelsResponse, _abc.Awaitable[_model_service_pb2.ListModelsResponse]]:
-        """Lists the models in service."""
+        """Lists the model in service, the challengers beside it, and the methods of residual forecasts with their scores."""
 
     @_abc_1.abstractmethod
     def GetModelCard(
@@ -65,6 +69,14 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_service_pb2.GetModelCardRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.GetModelCardResponse, _abc.Awaitable[_model_service_pb2.GetModelCardResponse]]:
-        """Gives a model's card: for people as Markdown, for machines as JSON. NOT_FOUND for a model that is not in service."""
+        """Gives a model's card: for people as Markdown, for machines as JSON. NOT_FOUND for a model that is not listed."""
+
+    @_abc_1.abstractmethod
+    def GetCalibrationReport(
+        self,
+        request: _model_service_pb2.GetCalibrationReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.GetCalibrationReportResponse, _abc.Awaitable[_model_service_pb2.GetCalibrationReportResponse]]:
+        """Gives a stored calibration report. NOT_FOUND where there is none."""
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

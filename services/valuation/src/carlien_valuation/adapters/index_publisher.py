@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from carlien_common.config import DatabaseSettings, load
-from carlien_common.domain.errors import unavailable
-from carlien_common.postgres.pool import NOT_YET, connect
 from carlien_valuation.adapters.index_store import TOPIC, publish
+from carlien_valuation.adapters.own_database import own_database
 from carlien_valuation.domain.index_publication import Publication
 
 
@@ -20,11 +19,5 @@ class PublisherSettings(DatabaseSettings):
 async def publish_from_environment(publications: Sequence[Publication]) -> list[Publication]:
     """Publish into CARLIEN_POSTGRES_DSN; returns the new ones. UNAVAILABLE where the database doesn't answer."""
     settings = load(PublisherSettings)
-    try:
-        connection = await connect(settings, "carlien-index-publisher")
-    except NOT_YET as error:
-        raise unavailable("POSTGRES_UNAVAILABLE", f"the database doesn't answer: {type(error).__name__}") from error
-    try:
+    async with own_database("carlien-index-publisher", settings) as connection:
         return await publish(connection, publications, topic=TOPIC, source=f"/{settings.org}/valuation")
-    finally:
-        await connection.close()

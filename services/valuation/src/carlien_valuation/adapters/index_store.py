@@ -81,7 +81,7 @@ async def _insert(conn: Connection, publication: Publication) -> None:
 class PostgresIndexStore:
     """service.index.IndexStore."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool | Connection) -> None:
         self._pool = pool
 
     async def segments(self, region: str) -> Sequence[SegmentVintages]:

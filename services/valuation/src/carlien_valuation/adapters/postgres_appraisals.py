@@ -7,6 +7,8 @@ from carlien_common.domain.ids import new_id
 from carlien_common.idempotency import claim, store
 from carlien_common.outbox import append
 from carlien_common.postgres.pool import Connection, Pool
+from carlien_valuation.adapters.car_document import car_json
+from carlien_valuation.service.appraise import Request
 
 RPC = "ValuationService/Appraise"
 CE_TYPE = "carlien.valuation.appraisal.v1"
@@ -25,6 +27,7 @@ class PostgresAppraisals:
         org: str,
         key: str,
         request: bytes,
+        asked: Request,
         appraisal: appraisal_pb2.Appraisal,
         cause: appraisal_pb2.AppraisalCause.ValueType,
         valued_at: datetime,
@@ -34,15 +37,20 @@ class PostgresAppraisals:
             first = await claim(connection, org, RPC, key, request)
             if first is not None:
                 return valuation_service_pb2.AppraiseResponse.FromString(first)
-            await self.insert(connection, appraisal, cause, valued_at)
+            await self.insert(connection, car_json(asked.car, asked.pack), appraisal, cause, valued_at)
             response = valuation_service_pb2.AppraiseResponse(appraisal=appraisal)
             await store(connection, org, RPC, key, response)
             return response
 
     async def insert(
-        self, connection: Connection, appraisal: appraisal_pb2.Appraisal, cause: appraisal_pb2.AppraisalCause.ValueType, valued_at: datetime
+        self,
+        connection: Connection,
+        car: str,
+        appraisal: appraisal_pb2.Appraisal,
+        cause: appraisal_pb2.AppraisalCause.ValueType,
+        valued_at: datetime,
     ) -> None:
-        """Append to the car's history inside the caller's transaction and emit; sets appraisal_id."""
+        """Append to the car's history inside the caller's transaction and emit; sets appraisal_id. `car` as in car_document."""
         # One writer per car at a time, so that `supersedes` forms a chain and events leave in its order.
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", appraisal.vin)
         previous = await connection.fetchval(
@@ -51,8 +59,8 @@ class PostgresAppraisals:
         appraisal.appraisal_id = new_id()
         supersedes = str(previous) if previous else ""
         await connection.execute(
-            "INSERT INTO appraisal (appraisal_id, vin, valued_at, cause, supersedes, model_version, body) "
-            "VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "INSERT INTO appraisal (appraisal_id, vin, valued_at, cause, supersedes, model_version, body, car) "
+            "VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
             appraisal.appraisal_id,
             appraisal.vin,
             valued_at,
@@ -60,6 +68,7 @@ class PostgresAppraisals:
             previous,
             appraisal.model_version,
             appraisal.SerializeToString(),
+            car,
         )
         event = events_pb2.AppraisalRecorded(appraisal=appraisal, cause=cause, supersedes=supersedes)
         await append(

@@ -35,11 +35,12 @@ class AppraisalStore(Protocol):
         org: str,
         key: str,
         request: bytes,
+        asked: Request,
         appraisal: appraisal_pb2.Appraisal,
         cause: appraisal_pb2.AppraisalCause.ValueType,
         valued_at: datetime,
     ) -> valuation_service_pb2.AppraiseResponse:
-        """Store and emit once per key; sets the appraisal's id, or answers what the first call with this key got."""
+        """Store the answer with the car it is of and emit, once per key; sets the id, or answers what the first call with this key got."""
         ...
 
 
@@ -76,9 +77,8 @@ class ValuationServicer(valuation_service_pb2_grpc.ValuationServiceServicer):
         if not request.record:
             return valuation_service_pb2.AppraiseResponse(appraisal=message)
         payload = request.SerializeToString(deterministic=True)
-        return await self._store.record(
-            current_caller().org, request.idempotency_key, payload, message, appraisal_pb2.APPRAISAL_CAUSE_REQUEST, appraisal.valued_at
-        )
+        cause = appraisal_pb2.APPRAISAL_CAUSE_REQUEST
+        return await self._store.record(current_caller().org, request.idempotency_key, payload, asked, message, cause, appraisal.valued_at)
 
     async def BatchAppraise(
         self, request: valuation_service_pb2.BatchAppraiseRequest, _context: grpc.aio.ServicerContext[object, object]

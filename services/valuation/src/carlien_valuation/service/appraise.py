@@ -1,17 +1,20 @@
 """Appraisals: what a model says a car is worth, in five markets, as a waterfall, with what isn't known said plainly."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from types import MappingProxyType
 
 import numpy as np
 
 from carlien_common.domain.clock import Clock
 from carlien_common.domain.errors import invalid
 from carlien_valuation.domain.appraisal import Z80, Appraisal, Estimate, PriceType, Remark, confidence, scale_of, units, waterfall
+from carlien_valuation.domain.battery import Pack
+from carlien_valuation.domain.calibration import Shift
 from carlien_valuation.domain.car import Car, Usage
-from carlien_valuation.domain.policy import AppraisalPolicy, in_force, widened
+from carlien_valuation.domain.policy import AppraisalPolicy, MarketLevel, in_force, widened
 from carlien_valuation.service.ports import Appraiser, IndexReading, MarketIndex, Point, Spread, Support
 
 DAYS_PER_YEAR = 365.25
@@ -41,6 +44,7 @@ class Request:
     valuation_date: date
     currency: str = ""
     waterfall: bool = True
+    pack: Pack | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +58,17 @@ class _Plan:
 class Appraising:
     """The use case, free of transport and storage. Computing is synchronous: callers run it where it may take a while."""
 
-    def __init__(self, appraiser: Appraiser, policies: Sequence[AppraisalPolicy], index: MarketIndex, clock: Clock) -> None:
+    def __init__(
+        self,
+        appraiser: Appraiser,
+        policies: Sequence[AppraisalPolicy],
+        index: MarketIndex,
+        clock: Clock,
+        shifts: Mapping[PriceType, Shift] = MappingProxyType({}),
+    ) -> None:
+        """`shifts`: what realised prices taught about each market's quantiles (see `calibrate`)."""
         self.appraiser = appraiser
+        self._shifts = shifts
         self._policies = policies
         self._index = index
         self._clock = clock
@@ -186,6 +199,10 @@ class Appraising:
     ) -> Estimate:
         market = policy.market(price_type, self.appraiser.price_kind)
         low, high = widened(spread.low, spread.high, market.spread)
+        shift = self._shifts.get(price_type)
+        if shift is not None:
+            market = MarketLevel(market.level * math.exp(shift.p50), market.spread)
+            low, high = low + shift.p10 - shift.p50, high + shift.p90 - shift.p50
         value = levels["market_index"] * market.level
         low, high = math.exp(low), math.exp(high)
         width = high - low

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from carlien_valuation.domain.drift import training_reference
 from carlien_valuation.listings.checks import check
 from carlien_valuation.listings.mapping import Mapping
 from carlien_valuation.listings.read import Table
@@ -67,6 +68,10 @@ def train(
             "price_p01": float(np.quantile(price, 0.01)),
             "price_p99": float(np.quantile(price, 0.99)),
             "age_p99": float(np.nanquantile(age, 0.99)) if not np.isnan(age).all() else None,
+            "reference": training_reference(
+                {"age_years": age, "odometer_km": frame["odometer_km"].to_numpy(float), "price": price},
+                frame["make"].str.strip().str.casefold().tolist(),
+            ),
             "odometer_p99": float(np.nanquantile(frame["odometer_km"], 0.99)) if frame["odometer_km"].notna().any() else None,
         },
         "out_of_fold": {**scores(price, quantiles), "by_make": scores_by(frame["make"].to_numpy(str), price, quantiles)},

@@ -17,7 +17,11 @@ from carlien_common.postgres import migrate
 from carlien_common.testing.hostile import assert_serving
 from carlien_common.testing.pki import Pki
 from carlien_valuation.bootstrap import serve
+from carlien_valuation.calibration.model_store import ModelStore
+from carlien_valuation.calibration.recalibrate import write_recalibrated
 from carlien_valuation.config import ValuationSettings
+from carlien_valuation.domain.appraisal import PriceType
+from carlien_valuation.domain.calibration import Shift
 
 NOW = datetime(2026, 7, 1, 9, tzinfo=UTC)
 
@@ -31,20 +35,25 @@ class Service:
     models: model_service_pb2_grpc.ModelServiceStub
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 async def service(
-    postgres_dsn: str,
+    make_database: Callable[[], str],
     kafka_bootstrap: str,
     make_topic: Callable[..., str],
     make_settings: Callable[..., ValuationSettings],
     model_directory: Path,
     pki: Pki,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[Service]:
-    """A running service, called as an originator of its own org."""
+    """A running service on a model store with one challenger, called as an originator of its own org."""
+    postgres_dsn = make_database()
     await migrate(postgres_dsn, "carlien_valuation")
+    store = tmp_path_factory.mktemp("models")
+    ModelStore(store).promote(model_directory, None, now=NOW)
+    write_recalibrated(model_directory, store / "candidate", {PriceType.WHOLESALE: Shift(-0.1, 0.0, 0.1)}, "c" * 64)
     topic = make_topic("appraisal")
     settings = make_settings(
-        ValuationSettings, postgres_dsn=postgres_dsn, kafka_bootstrap=kafka_bootstrap, model_dir=model_directory, appraisal_topic=topic
+        ValuationSettings, postgres_dsn=postgres_dsn, kafka_bootstrap=kafka_bootstrap, model_dir=store / "current", appraisal_topic=topic
     )
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(serve(settings, fixed(NOW), port.set_result))

@@ -19,6 +19,7 @@ from carlien.valuation.v1 import (
     model_service_pb2,
     valuation_service_pb2,
     vehicle_pb2,
+    vehicle_record_service_pb2,
 )
 from carlien_common.grpc.policy import Policy
 from carlien_common.testing import hostile
@@ -31,6 +32,7 @@ NO_GRADE: Any = 9
 SERVICES = [
     valuation_service_pb2.DESCRIPTOR.services_by_name["ValuationService"],
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
+    vehicle_record_service_pb2.DESCRIPTOR.services_by_name["VehicleRecordService"],
 ]
 POLICY = Policy.load("carlien_valuation")
 
@@ -223,19 +225,6 @@ async def test_many_at_once_get_their_own_answers(service: Any) -> None:
     values = [amount(answer.appraisal.estimates[0].p50) for answer in answers]
     assert all(later <= earlier * Decimal("1.0001") for earlier, later in itertools.pairwise(values))
     assert values[-1] < values[0]
-
-
-async def test_the_model_in_service_shows_its_card(service: Any) -> None:
-    models = (await service.models.ListModels(model_service_pb2.ListModelsRequest())).models
-    assert [(model.role, model.currency_code, model.synthetic) for model in models] == [
-        (model_service_pb2.MODEL_ROLE_CHAMPION, "CNY", True)
-    ]
-    assert 0 < models[0].mape < models[0].baseline_mape
-    card = await service.models.GetModelCard(model_service_pb2.GetModelCardRequest())
-    assert card.model == models[0]
-    assert card.card_markdown.startswith(f"# Appraisal model {models[0].model_version}")
-    code, reason, _ = await refusal(service.models.GetModelCard(model_service_pb2.GetModelCardRequest(model_version="other")))
-    assert (code, reason) == (grpc.StatusCode.NOT_FOUND, "MODEL_UNKNOWN")
 
 
 def test_every_rpc_has_a_line_in_the_policy() -> None:

@@ -63,7 +63,7 @@ async def test_migrations_apply_once_and_verify(
         await verify_schema(made, name)
 
 
-async def test_a_changed_or_newer_migration_is_refused(
+async def test_a_changed_migration_is_refused_and_the_code_never_goes_back_by_itself(
     make_database: Callable[[], str], make_settings: MakeSettings, package: Callable[[str, dict[str, str]], str], tmp_path: Path
 ) -> None:
     dsn = make_database()
@@ -78,10 +78,40 @@ async def test_a_changed_or_newer_migration_is_refused(
         with pytest.raises(SchemaMismatchError, match="changed"):
             await migrate(dsn, name)
         file.unlink()
-        with pytest.raises(SchemaMismatchError, match="newer"):
-            await verify_schema(made, name)
+        # After a rollback the old code serves on, but changes nothing.
+        await verify_schema(made, name)
         with pytest.raises(SchemaMismatchError, match="newer"):
             await migrate(dsn, name)
+
+
+async def test_old_code_refuses_a_newer_migration_that_says_it_breaks(
+    make_database: Callable[[], str], make_settings: MakeSettings, package: Callable[[str, dict[str, str]], str], tmp_path: Path
+) -> None:
+    dsn = make_database()
+    files = {"0001_a.sql": "CREATE TABLE a ();", "0002_b.sql": "-- Breaking: the old code reads a.\nDROP TABLE a;"}
+    name = package("migrated_breaking", files)
+    await migrate(dsn, name)
+    async with pool(make_settings(postgres_dsn=dsn)) as made:
+        await verify_schema(made, name)
+        (tmp_path / name / "migrations" / "0002_b.sql").unlink()
+        with pytest.raises(SchemaMismatchError, match="migrated_breaking 2 was applied by a newer version of the code and breaks this one"):
+            await verify_schema(made, name)
+
+
+async def test_a_database_of_before_the_mark_is_taken_over(
+    make_database: Callable[[], str], make_settings: MakeSettings, package: Callable[[str, dict[str, str]], str]
+) -> None:
+    dsn = make_database()
+    name = package("migrated_before", {"0001_a.sql": "CREATE TABLE a ();"})
+    await migrate(dsn, name)
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("ALTER TABLE schema_migration DROP COLUMN breaking")
+    async with pool(make_settings(postgres_dsn=dsn)) as made:
+        await verify_schema(made, name)
+        package(name, {"0002_b.sql": "CREATE TABLE b ();"})
+        assert [migration.version for migration in await migrate(dsn, name)] == [2]
+        await verify_schema(made, name)
+    await connection.close()
 
 
 async def test_a_failing_migration_leaves_nothing(make_database: Callable[[], str], package: Callable[[str, dict[str, str]], str]) -> None:

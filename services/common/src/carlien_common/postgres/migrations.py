@@ -2,6 +2,10 @@
 
 A package's files are `migrations/NNNN_name.sql`, inside the package when installed, beside src/ in the source tree.
 The tables of carlien_common itself are a set of their own that every database has.
+
+Migrations run before the new code does, while the old code still serves, and a rollback puts the old code back on the new schema.
+So they only add. One that can't (it empties or changes what the old code reads) says so in its first line, `-- Breaking: why`: then the
+old code refuses to start on it, and the service has to be stopped for the upgrade.
 """
 
 from __future__ import annotations
@@ -34,8 +38,10 @@ _TABLE: Final = """
         checksum text NOT NULL,
         applied_at timestamptz NOT NULL DEFAULT now(),
         PRIMARY KEY (package, version)
-    )
+    );
+    ALTER TABLE schema_migration ADD COLUMN IF NOT EXISTS breaking boolean NOT NULL DEFAULT false;
 """
+BREAKING: Final = "-- Breaking:"
 
 
 class SchemaMismatchError(RuntimeError):
@@ -55,6 +61,19 @@ class Migration:
     def checksum(self) -> str:
         """SHA-256 of the text."""
         return hashlib.sha256(self.sql.replace("\r\n", "\n").encode()).hexdigest()
+
+    @property
+    def breaking(self) -> bool:
+        """Whether older code can't work on it."""
+        return self.sql.startswith(BREAKING)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What the database says of a migration it has."""
+
+    checksum: str
+    breaking: bool
 
 
 def migrations(package: str) -> list[Migration]:
@@ -99,17 +118,21 @@ async def migrate(dsn: str, package: str, *, lock_timeout_s: float = 10.0, conne
         await connection.execute(_TABLE)
         await connection.execute("SELECT set_config('lock_timeout', $1, false)", f"{int(lock_timeout_s * 1000)}ms")
         applied = await _applied(connection, wanted)
+        newer = _newer(applied, wanted)
+        if newer:
+            raise SchemaMismatchError(f"{', '.join(newer)} was applied by a newer version of the code")
         _compare(applied, wanted, complete=False)
         todo = [migration for migration in wanted if (migration.package, migration.version) not in applied]
         for migration in todo:
             async with connection.transaction():
                 await connection.execute(migration.sql)
                 await connection.execute(
-                    "INSERT INTO schema_migration (package, version, name, checksum) VALUES ($1, $2, $3, $4)",
+                    "INSERT INTO schema_migration (package, version, name, checksum, breaking) VALUES ($1, $2, $3, $4, $5)",
                     migration.package,
                     migration.version,
                     migration.name,
                     migration.checksum,
+                    migration.breaking,
                 )
             log.info("migration_applied", package=migration.package, version=migration.version, name=migration.name)
         return todo
@@ -119,25 +142,41 @@ async def migrate(dsn: str, package: str, *, lock_timeout_s: float = 10.0, conne
 
 
 async def verify_schema(pool: Pool, package: str) -> None:
-    """Raises SchemaMismatchError unless exactly this code's migrations have been applied."""
+    """Raises SchemaMismatchError unless all of this code's migrations have been applied, and of newer ones none that breaks it."""
     wanted = [migration for name in dict.fromkeys((COMMON, package)) for migration in migrations(name)]
     async with pool.acquire() as connection:
         if await connection.fetchval("SELECT to_regclass('schema_migration')") is None:
             raise SchemaMismatchError("The database has never been migrated.")
-        _compare(await _applied(connection, wanted), wanted, complete=True)
+        applied = await _applied(connection, wanted)
+        newer, breaking = _newer(applied, wanted), _newer({key: found for key, found in applied.items() if found.breaking}, wanted)
+        if breaking:
+            raise SchemaMismatchError(f"{', '.join(breaking)} was applied by a newer version of the code and breaks this one")
+        if newer:
+            log.warning("schema_newer_than_code", migrations=newer)
+        _compare(applied, wanted, complete=True)
 
 
-async def _applied(connection: Connection, wanted: Iterable[Migration]) -> dict[tuple[str, int], str]:
+async def _applied(connection: Connection, wanted: Iterable[Migration]) -> dict[tuple[str, int], Applied]:
     packages = sorted({migration.package for migration in wanted})
-    rows = await connection.fetch("SELECT package, version, checksum FROM schema_migration WHERE package = ANY($1)", packages)
-    return {(row["package"], row["version"]): row["checksum"] for row in rows}
+    # A row as JSON: databases that an older version migrated have no column `breaking` yet.
+    rows = await connection.fetch(
+        "SELECT package, version, checksum, coalesce((to_jsonb(m) ->> 'breaking')::boolean, false) AS breaking "
+        "FROM schema_migration m WHERE package = ANY($1)",
+        packages,
+    )
+    return {(row["package"], row["version"]): Applied(row["checksum"], row["breaking"]) for row in rows}
 
 
-def _compare(applied: dict[tuple[str, int], str], wanted: list[Migration], *, complete: bool) -> None:
+def _newer(applied: dict[tuple[str, int], Applied], wanted: list[Migration]) -> list[str]:
+    known = {(migration.package, migration.version) for migration in wanted}
+    return [f"{package} {version}" for package, version in sorted(set(applied) - known)]
+
+
+def _compare(applied: dict[tuple[str, int], Applied], wanted: list[Migration], *, complete: bool) -> None:
     known = {(migration.package, migration.version): migration for migration in wanted}
-    problems = [f"{name} {version} was applied by a newer version of the code" for name, version in sorted(set(applied) - set(known))]
+    problems = []
     for key, migration in known.items():
-        if key in applied and applied[key] != migration.checksum:
+        if key in applied and applied[key].checksum != migration.checksum:
             problems.append(f"{migration.package} {migration.version} ({migration.name}) was changed after it was applied")
         elif complete and key not in applied:
             problems.append(f"{migration.package} {migration.version} ({migration.name}) is missing: migrate first")

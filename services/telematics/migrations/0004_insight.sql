@@ -10,8 +10,8 @@ CREATE TABLE insight_due (
 );
 CREATE INDEX insight_due_vin ON insight_due (vin);
 
--- What the detectors remember of a car after its newest record (head) and after earlier ones (checkpoints, one a day), from
--- which a late record makes them start again. Remembered places are in it: deleted with the car's records.
+-- What the detectors remember of a car after its newest record (head) and after earlier ones (checkpoints: the last hours and
+-- the last days), from which a late record makes them start again. Places are in it: deleted with the car's records.
 CREATE TABLE car_watch (
     vin text PRIMARY KEY,
     head jsonb NOT NULL,
@@ -19,10 +19,13 @@ CREATE TABLE car_watch (
     heard_at timestamptz NOT NULL,
     -- when silence has to be looked at next
     silence_due_at timestamptz NOT NULL,
-    -- end of the period of the newest profile; null asks for one
-    profiled_to timestamptz
+    -- device time of the first record ever looked at, and the end of the newest profile's period
+    watched_from timestamptz NOT NULL,
+    profiled_to timestamptz,
+    profile_due boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50);
 CREATE INDEX car_watch_silence ON car_watch (silence_due_at);
+CREATE INDEX car_watch_profile ON car_watch (vin) WHERE profile_due;
 CREATE TABLE car_checkpoint (
     vin text NOT NULL,
     device_time timestamptz NOT NULL,

@@ -28,6 +28,21 @@ class Sample:
     speed_kmh: float | None = None
     odometer_km: float | None = None
     ignition: bool | None = None
+    device_id: str = ""
+    fix: bool | None = None
+    """Whether the receiver had a fix; None where the record says nothing about it."""
+    car_data: bool = True
+    """False where the device has lost the car: the values of the car's bus are all reported as abnormal or invalid."""
+    alarms: tuple[str, ...] = ()
+    """Names of the alarm flags that the device had set."""
+    soc_percent: float | None = None
+    current_a: float | None = None
+    """Current of the traction battery, negative while it is charged."""
+    voltage_v: float | None = None
+    charging: bool | None = None
+    """Whether the car is charged while it stands."""
+    signature: str | None = None
+    """VALID, INVALID or NO_KEY for a signed record."""
 
     @property
     def moving(self) -> bool:

@@ -1,24 +1,20 @@
-"""What can go wrong with a car or its device, by scenario file. The truth file says what really happened and when.
+"""What can go wrong with a car or its device, and what looks like it but isn't: each as the device would show it."""
 
-A scenario is JSON: {"lives": {"PRIVATE": 0.7, …}, "faults": [{"kind": "gap", "share": 0.1, "start_s": 600, "duration_s": 300}, …]}
-`share` of the cars, chosen by the seed, have the fault, from `start_s` of simulated time for `duration_s`.
-"""
-
-import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from pathlib import Path
-from typing import Any
 
-from carlien_common.domain.errors import invalid
-from carlien_telematics.simulator.lives import Life
-from carlien_telematics.simulator.motion import Reading
+from carlien_telematics.simulator.lives import DAY_S, Place, Trip
+from carlien_telematics.simulator.motion import Car, Incident, Reading
+
+FOREVER_S = 1e9
+LAST_GASP_S = 600.0
+"""A terminal lives ten minutes on its own battery when it loses the car (GB/T 32960.2-2016)."""
 
 
 class FaultKind(StrEnum):
-    """Kinds of fault."""
+    """Kinds of fault, and the decoys at the end that no lender wants to hear of."""
 
     GAP = "gap"
     """No network: records are kept and sent again as reissue."""
@@ -27,85 +23,195 @@ class FaultKind(StrEnum):
     NOISE = "noise"
     """Positions scatter by `value` metres."""
     JAMMING = "jamming"
-    """No fix, the car drives on."""
+    """No fix wherever the car goes."""
     REMOVAL = "removal"
-    """The device is taken out: nothing more is heard."""
+    """The device is taken out: it reports without the car for up to ten minutes (`tell`, at least one record), then never again."""
     ROLLBACK = "rollback"
     """The odometer shows `value` km less from then on."""
+    BLOCKER = "blocker"
+    """The odometer counts only a share of `value` of the distance."""
     TOW = "tow"
-    """The car moves by `value` km with the ignition off."""
+    """The parked car is taken `value` km away with its ignition off and stands there."""
+    POWER_CUT = "power_cut"
+    """The device loses the car's power and lives on its own battery."""
+    ANTENNA_CUT = "antenna_cut"
+    """The antenna is cut: no fix, and JT/T 808 says why."""
+    CRASH = "crash"
+    """The next drive ends in a crash; the car stands until the end of the duration."""
+    STANDSTILL = "standstill"
+    """The car is not driven."""
+    TUNNEL = "tunnel"
+    """Decoy: drives lead through a tunnel of `value` km, without fix and network."""
+    GARAGE = "garage"
+    """Decoy: the car's home is under ground, without fix and network."""
+    ODOMETER_GLITCH = "odometer_glitch"
+    """Decoy: now and then a single reading of zero or of all ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaultRule:
+    """What a kind means: its value's name and unit, its default, and the alert that should come of it."""
+
+    value_name: str
+    value: float
+    low: float
+    high: float
+    expected_alert: str | None
+    duration_s: float = FOREVER_S
+
+
+RULES: dict[FaultKind, FaultRule] = {
+    FaultKind.GAP: FaultRule("", 0, 0, 0, None, 3600),
+    FaultKind.CLOCK_SKEW: FaultRule("offset_s", -120, -7 * DAY_S, 7 * DAY_S, None),
+    FaultKind.NOISE: FaultRule("metres", 30, 0, 1000, None),
+    FaultKind.JAMMING: FaultRule("", 0, 0, 0, "JAMMING", 4 * 3600),
+    FaultKind.REMOVAL: FaultRule("", 0, 0, 0, "DEVICE_REMOVED"),
+    FaultKind.ROLLBACK: FaultRule("km", 3000, 0, 1_000_000, "ODOMETER_ROLLBACK"),
+    FaultKind.BLOCKER: FaultRule("counted_share", 0.4, 0, 1, "ODOMETER_ROLLBACK"),
+    FaultKind.TOW: FaultRule("km", 8, 0, 500, "TOW"),
+    FaultKind.POWER_CUT: FaultRule("", 0, 0, 0, "POWER_CUT", 7200),
+    FaultKind.ANTENNA_CUT: FaultRule("", 0, 0, 0, "ANTENNA_CUT"),
+    FaultKind.CRASH: FaultRule("", 0, 0, 0, "CRASH", DAY_S),
+    FaultKind.STANDSTILL: FaultRule("", 0, 0, 0, "LONG_STOP"),
+    FaultKind.TUNNEL: FaultRule("km", 2, 0.1, 20, None),
+    FaultKind.GARAGE: FaultRule("", 0, 0, 0, None),
+    FaultKind.ODOMETER_GLITCH: FaultRule("record_share", 0.01, 0, 0.2, None),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault of some cars."""
+    """A fault of some cars. Times count from the start of the run; `start_s` None draws one for each car."""
 
     kind: FaultKind
-    share: float
-    start_s: float = 0.0
-    duration_s: float = 1e12
+    share: float = 1.0
+    start_s: float | None = None
+    duration_s: float = FOREVER_S
     value: float = 0.0
+    cars: frozenset[int] | None = None
+    tell: bool = True
+
+    def hits(self, seed: int, car: int, number: int) -> bool:
+        """Whether this car has it; `number` is its place in the scenario."""
+        if self.cars is not None:
+            return car in self.cars
+        return random.Random(f"{seed}/{car}/{self.kind}/{number}").random() < self.share
+
+
+@dataclass(slots=True)
+class CarFault:
+    """A fault of one car, in simulated seconds of its life."""
+
+    rule: Fault
+    from_s: float
+    until_s: float
+    incident: Incident | None = None
+    odometer_km: float | None = None
+    """What an honest odometer showed when it began."""
+    shown: int = 0
+    """Records that show it so far."""
+
+    @property
+    def kind(self) -> FaultKind:
+        """Its kind."""
+        return self.rule.kind
 
     def active(self, at_s: float) -> bool:
         """Whether it is on."""
-        return self.start_s <= at_s < self.start_s + self.duration_s
-
-    def hits(self, seed: int, car: int) -> bool:
-        """Whether this car has it."""
-        return random.Random(f"{seed}/{car}/{self.kind}/{self.start_s}").random() < self.share
+        return self.from_s <= at_s < self.until_s
 
 
 @dataclass(frozen=True, slots=True)
-class Scenario:
-    """Shares of lives and faults."""
+class Shown:
+    """What a device has to say at a moment, and whether it can."""
 
-    lives: Mapping[Life, float] = field(default_factory=lambda: {Life.PRIVATE: 1.0})
-    faults: Sequence[Fault] = ()
-
-    def life(self, seed: int, car: int) -> Life:
-        """What a car is for."""
-        drawn = random.Random(f"{seed}/{car}/life").random() * sum(self.lives.values())
-        for life, share in self.lives.items():
-            drawn -= share
-            if drawn < 0:
-                return life
-        return Life.PRIVATE
-
-    def of(self, seed: int, car: int) -> list[Fault]:
-        """The faults of a car."""
-        return [fault for fault in self.faults if fault.hits(seed, car)]
+    reading: Reading
+    fix: bool = True
+    car_data: bool = True
+    alarms: tuple[str, ...] = ()
+    network: bool = True
+    silent: bool = False
 
 
-def read_scenario(path: Path) -> Scenario:
-    """Raises INVALID SCENARIO naming what is wrong."""
-    try:
-        document: dict[str, Any] = json.loads(path.read_text())
-        lives = {Life(name): float(share) for name, share in document.get("lives", {"PRIVATE": 1.0}).items()}
-        faults = [Fault(FaultKind(entry.pop("kind")), **entry) for entry in document.get("faults", [])]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise invalid("scenario", "SCENARIO", f"{path}: {error}") from error
-    return Scenario(lives, faults)
+@dataclass(slots=True)
+class Faults:
+    """The faults of one car, applied to what its instruments show."""
 
+    faults: Sequence[CarFault]
+    scatter: random.Random
+    skew_s: float = field(default=0.0, init=False)
 
-def as_shown(reading: Reading, faults: Sequence[Fault], scatter: random.Random) -> tuple[Reading, bool]:
-    """What the device shows under its faults, and whether it has a fix."""
-    fix = True
-    for fault in faults:
-        if not fault.active(reading.at_s):
-            continue
+    def shown(self, car: Car, at_s: float) -> Shown:
+        """The record that the device would make at `at_s`."""
+        shown = Shown(car.read(at_s))
+        self.skew_s = 0.0
+        for fault in self.faults:
+            if fault.active(at_s):
+                after = self._apply(fault, car, shown)
+                fault.shown += after is not shown
+                shown = after
+        return shown
+
+    def _apply(self, fault: CarFault, car: Car, shown: Shown) -> Shown:  # noqa: C901 - one line a kind
+        reading, value = shown.reading, fault.rule.value
         match fault.kind:
-            case FaultKind.ROLLBACK:
-                reading = replace(reading, odometer_km=max(0.0, reading.odometer_km - fault.value))
+            case FaultKind.GAP:
+                return replace(shown, network=False)
+            case FaultKind.CLOCK_SKEW:
+                self.skew_s += value
+                return replace(shown)
             case FaultKind.NOISE:
-                metres = fault.value / 111_320
-                reading = replace(
-                    reading, latitude=reading.latitude + scatter.gauss(0, metres), longitude=reading.longitude + scatter.gauss(0, metres)
-                )
+                degrees = value / 111_320
+                north, east = self.scatter.gauss(0, degrees), self.scatter.gauss(0, degrees)
+                return replace(shown, reading=replace(reading, latitude=reading.latitude + north, longitude=reading.longitude + east))
             case FaultKind.JAMMING:
-                fix = False
-            case FaultKind.TOW if not reading.ignition:
-                share = min(1.0, (reading.at_s - fault.start_s) / 900)
-                reading = replace(reading, latitude=reading.latitude + share * fault.value / 111.32)
-            case _:
-                pass
-    return reading, fix
+                return replace(shown, fix=False)
+            case FaultKind.ANTENNA_CUT:
+                return replace(shown, fix=False, alarms=(*shown.alarms, "GPS_ANTENNA_CUT"))
+            case FaultKind.REMOVAL:
+                gasps = fault.rule.tell and (fault.shown == 0 or reading.at_s - fault.from_s < LAST_GASP_S)
+                return _without_car(shown) if gasps else replace(shown, silent=True)
+            case FaultKind.POWER_CUT:
+                return _without_car(shown)
+            case FaultKind.ROLLBACK:
+                return replace(shown, reading=replace(reading, odometer_km=max(0.0, round(reading.odometer_km - value, 1))))
+            case FaultKind.BLOCKER:
+                if fault.odometer_km is None:
+                    fault.odometer_km = reading.odometer_km
+                counted = fault.odometer_km + (reading.odometer_km - fault.odometer_km) * value
+                return replace(shown, reading=replace(reading, odometer_km=round(counted, 1)))
+            case FaultKind.ODOMETER_GLITCH if self.scatter.random() < value:
+                return replace(shown, reading=replace(reading, odometer_km=self.scatter.choice((0.0, 999_999.0))))
+            case FaultKind.TUNNEL if (drive := car.drive_at(reading.at_s)) is not None and _in_tunnel(*drive, value):
+                # no junctions down there
+                return replace(shown, fix=False, network=False, reading=replace(reading, speed_kmh=round(drive[0].mean_kmh, 1)))
+            case FaultKind.GARAGE if _at(car, reading.at_s, car.who.home):
+                return replace(shown, fix=False, network=False)
+            case FaultKind.CRASH if fault.incident is not None and fault.incident.began_s is not None:
+                if 0 <= reading.at_s - fault.incident.began_s < 120:
+                    return replace(shown, alarms=(*shown.alarms, "COLLISION"))
+        return shown
+
+
+def _without_car(shown: Shown) -> Shown:
+    return replace(shown, car_data=False, alarms=(*shown.alarms, "POWER_CUT"))
+
+
+def _in_tunnel(trip: Trip, share: float, km: float) -> bool:
+    """Whether the car is in the tunnel, which lies in the middle of the longer of a drive's two legs if that has room for it."""
+    first = abs(trip.destination.east_km - trip.origin.east_km)
+    longer, before = (first, 0.0) if first >= trip.distance_km / 2 else (trip.distance_km - first, first)
+    if longer < km + 1:
+        return False
+    entrance = before + (longer - km) / 2
+    return entrance <= share * trip.distance_km < entrance + km
+
+
+def _at(car: Car, at_s: float, place: Place) -> bool:
+    """Whether the car stands at a place, or is about to or just did."""
+    drive = car.drive_at(at_s)
+    if drive is None:
+        return car.place_at(at_s) == place
+    trip, share = drive
+    left = trip.distance_km * (1 - share)
+    return (trip.destination == place and left < 0.1) or (trip.origin == place and trip.distance_km * share < 0.1)

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import random
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -10,11 +9,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from carlien_telematics.codecs.gb32960 import Command, Response, StreamParser
-from carlien_telematics.simulator.faults import Fault, FaultKind, Scenario, as_shown
-from carlien_telematics.simulator.lives import habits
-from carlien_telematics.simulator.motion import Car, odometer_at_start
-from carlien_telematics.simulator.terminals import Gb32960Frames, reissue
+from carlien_telematics.simulator.scenario import Scenario
+from carlien_telematics.simulator.speaking import Gb32960Terminal, Terminal
+from carlien_telematics.simulator.terminal_jt808 import Jt808Terminal
+from carlien_telematics.simulator.truth import truth_of
 
 _TICK_S = 0.01
 _DRAIN_S = 30.0
@@ -35,6 +33,11 @@ def vin_of(seed: int, car: int) -> str:
 def iccid_of(seed: int, car: int) -> str:
     """What the car's device proves itself with."""
     return f"8986{seed % 1_000_000:06d}{car:010d}"
+
+
+def terminal_of(seed: int, car: int) -> str:
+    """Terminal number of the car's JT/T 808 device, 12 digits."""
+    return f"1{seed % 1000:03d}{car:08d}"
 
 
 @dataclass
@@ -79,32 +82,33 @@ class Device(asyncio.Protocol):
     def __init__(self, fleet: "Fleet", number: int) -> None:
         self.fleet = fleet
         self.vin = vin_of(fleet.seed, number)
-        self.iccid = iccid_of(fleet.seed, number)
-        self.life = fleet.scenario.life(fleet.seed, number)
-        self.faults: list[Fault] = fleet.scenario.of(fleet.seed, number)
-        self.car = Car(fleet.seed, number, habits(fleet.seed, number, self.life), odometer_at_start(fleet.seed, number, self.life))
-        self._frames = Gb32960Frames(self.vin)
-        self._scatter = random.Random(f"{fleet.seed}/{number}/scatter")
-        self._stream = StreamParser()
+        self.number = number
+        self.car, self.faults = fleet.scenario.car(fleet.seed, number, fleet.run_s, fleet.origin_s)
+        self._terminal: Terminal
+        if fleet.protocol == "jt808":
+            self._terminal = Jt808Terminal(terminal_of(fleet.seed, number), iccid_of(fleet.seed, number))
+        else:
+            self._terminal = Gb32960Terminal(self.vin, iccid_of(fleet.seed, number))
         self._transport: asyncio.Transport | None = None
         self._pending: dict[bytes, deque[tuple[float, bytes]]] = {}
         self._in_flight = 0
         self._kept: deque[bytes] = deque(maxlen=_KEPT_RECORDS)
         self._logged_in = False
+        self.removed = False
         self.login_answered: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Logs in."""
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.write(self._frames.login(self.iccid, datetime.now(UTC)))
+        self._terminal.connected()
+        self._transport.write(self._terminal.login(datetime.now(UTC)))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """What was not acknowledged is kept for a reissue."""
         del exc
-        self.fleet.report.connections_lost += not self.fleet.stopping
+        self.fleet.report.connections_lost += not (self.fleet.stopping or self.removed)
         self._transport, self._logged_in = None, False
-        self._stream = StreamParser()
-        self._kept.extend(raw for same_second in self._pending.values() for _, raw in same_second)
+        self._kept.extend(raw for same_key in self._pending.values() for _, raw in same_key)
         self._pending.clear()
         self._in_flight = 0
         self._answered()
@@ -113,43 +117,41 @@ class Device(asyncio.Protocol):
         """Answers of the platform."""
         now = time.perf_counter()
         report = self.fleet.report
-        for raw in self._stream.feed(data):
-            if raw[2] == Command.LOGIN:
-                self._logged_in = raw[3] == Response.SUCCESS
+        for answer in self._terminal.answers(data):
+            if answer.login:
+                self._logged_in = answer.result == "SUCCESS"
                 if not self._logged_in:
-                    report.refused[f"LOGIN_{Response(raw[3]).name}"] += 1
+                    report.refused[f"LOGIN_{answer.result}"] += 1
                 self._answered()
                 continue
-            same_second = self._pending.get(raw[24:30])
-            if not same_second:
+            same_key = self._pending.get(answer.key)
+            if not same_key:
                 continue
-            sent_at, _ = same_second.popleft()
-            if not same_second:
-                del self._pending[raw[24:30]]
+            sent_at, _ = same_key.popleft()
+            if not same_key:
+                del self._pending[answer.key]
             self._in_flight -= 1
-            if raw[3] == Response.SUCCESS:
+            if answer.result == "SUCCESS":
                 report.acknowledged += 1
                 report.latencies.append(now - sent_at)
             else:
-                report.refused[Response(raw[3]).name] += 1
+                report.refused[answer.result] += 1
 
     def send(self, at_s: float, at: datetime) -> None:
-        """One record of the car as of `at_s`, or none where its fault says so."""
-        active = [fault for fault in self.faults if fault.active(at_s)]
-        kinds = {fault.kind for fault in active}
-        if FaultKind.REMOVAL in kinds:
+        """One record of the car as of `at_s`, or none where its device was taken out."""
+        shown = self.faults.shown(self.car, at_s)
+        if shown.silent:
+            self.removed = True
+            if not self._pending:
+                self.close()
             return
-        reading, fix = as_shown(self.car.read(at_s), active, self._scatter)
-        skew = sum(fault.value for fault in active if fault.kind is FaultKind.CLOCK_SKEW)
-        raw = self._frames.record(reading, at + timedelta(seconds=skew), fix=fix)
+        raw = self._terminal.record(shown, at + timedelta(seconds=self.faults.skew_s))
         self.fleet.report.sent += 1
-        if FaultKind.GAP in kinds or not self._logged_in:
+        if not shown.network or not self._logged_in:
             self._kept.append(raw)
             return
-        while self._kept and self._in_flight < 64:
-            self.fleet.report.reissued += 1
-            self._write(reissue(self._kept.popleft()))
-        self._write(raw)
+        self.flush()
+        self._write(raw, raw)
 
     @property
     def outstanding(self) -> int:
@@ -160,7 +162,8 @@ class Device(asyncio.Protocol):
         """Sends again what is kept."""
         while self._kept and self._logged_in and self._in_flight < 64:
             self.fleet.report.reissued += 1
-            self._write(reissue(self._kept.popleft()))
+            raw = self._kept.popleft()
+            self._write(raw, self._terminal.reissue(raw))
 
     @property
     def connected(self) -> bool:
@@ -172,11 +175,12 @@ class Device(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    def _write(self, raw: bytes) -> None:
+    def _write(self, record: bytes, sent: bytes) -> None:
+        """Sends a frame; `record` is what is kept should no answer come."""
         if self._transport is not None:
-            self._pending.setdefault(raw[24:30], deque()).append((time.perf_counter(), raw))
+            self._pending.setdefault(self._terminal.key(sent), deque()).append((time.perf_counter(), record))
             self._in_flight += 1
-            self._transport.write(raw)
+            self._transport.write(sent)
 
     def _answered(self) -> None:
         if self.login_answered is not None and not self.login_answered.done():
@@ -186,20 +190,37 @@ class Device(asyncio.Protocol):
 class Fleet:
     """`devices` cars that send `rate` records a second each for `duration_s` of real time, `speedup` times faster inside."""
 
-    def __init__(self, *, devices: int, seed: int, scenario: Scenario) -> None:
+    def __init__(
+        self,
+        *,
+        devices: int,
+        seed: int,
+        scenario: Scenario,
+        rate: float,
+        duration_s: float,
+        speedup: float = 1.0,
+        protocol: str = "gb32960",
+    ) -> None:
         self.seed = seed
         self.scenario = scenario
+        self.protocol = protocol
+        self.rate, self.duration_s, self.speedup = rate, duration_s, speedup
+        self.run_s = duration_s * speedup
+        # the run ends about now: device times are never in the future
+        self.start = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=self.run_s)
+        self.origin = simulated_origin(self.start)
+        self.origin_s = (self.start - self.origin).total_seconds()
         self.report = Report(devices)
         self.stopping = False
         self.devices = [Device(self, number) for number in range(devices)]
 
-    async def drive(self, address: str, *, rate: float, duration_s: float, speedup: float = 1.0) -> Report:
+    async def drive(self, address: str) -> Report:
         """Connects, drives, waits for the last answers, disconnects."""
         host, port = address.rsplit(":", 1)
         await self._connect(host, int(port))
         keeper = asyncio.create_task(self._keep_connected(host, int(port)))
         try:
-            await self._send(rate, duration_s, speedup)
+            await self._send()
             await self._drain()
         finally:
             self.stopping = True
@@ -210,23 +231,10 @@ class Fleet:
         self.report.unacknowledged = sum(device.outstanding for device in self.devices)
         return self.report
 
-    def truth(self, at_s: float) -> list[dict[str, Any]]:
-        """What really happened, by car, up to simulated second `at_s`."""
-        return [
-            {
-                "vin": device.vin,
-                "life": device.life.value,
-                "faults": [
-                    {"kind": f.kind.value, "start_s": f.start_s, "duration_s": f.duration_s, "value": f.value} for f in device.faults
-                ],
-                "home": device.car.who.home.degrees(),
-                "trips": [
-                    {"start_s": trip.start_s, "end_s": trip.end_s, "distance_km": round(trip.distance_km, 3)}
-                    for trip in device.car.trips(at_s)
-                ],
-            }
-            for device in self.devices
-        ]
+    def truth(self) -> list[dict[str, Any]]:
+        """What really happened, by car."""
+        end_s = self.origin_s + self.run_s
+        return [truth_of(device.vin, device.number, device.car, device.faults.faults, self.origin, end_s) for device in self.devices]
 
     async def _connect(self, host: str, port: int) -> None:
         loop = asyncio.get_running_loop()
@@ -239,26 +247,24 @@ class Fleet:
                     await loop.create_connection(lambda: device, host, port)
                     await asyncio.wait_for(device.login_answered, 20)
 
-        await asyncio.gather(*(one(device) for device in self.devices if not device.connected))
+        await asyncio.gather(*(one(device) for device in self.devices if not device.connected and not device.removed))
 
     async def _keep_connected(self, host: str, port: int) -> None:
         while True:
             await asyncio.sleep(_RECONNECT_S)
             await self._connect(host, port)
 
-    async def _send(self, rate: float, duration_s: float, speedup: float) -> None:
+    async def _send(self) -> None:
         """Spreads the devices evenly over the interval; sends what is due every tick."""
-        total_rate = rate * len(self.devices)
+        total_rate = self.rate * len(self.devices)
         began = time.perf_counter()
-        origin = simulated_origin(datetime.now(UTC) - timedelta(seconds=duration_s * speedup))
-        start = datetime.now(UTC) - timedelta(seconds=duration_s * speedup)
         done = 0
-        while (elapsed := time.perf_counter() - began) < duration_s:
+        while (elapsed := time.perf_counter() - began) < self.duration_s:
             due = int(elapsed * total_rate)
             while done < due:
                 # device time advances by the exact interval, so that no two records of a car share a second at 1/s or less
-                at = start + timedelta(seconds=done // len(self.devices) / rate * speedup)
-                self.devices[done % len(self.devices)].send((at - origin).total_seconds(), at)
+                after_s = done // len(self.devices) / self.rate * self.speedup
+                self.devices[done % len(self.devices)].send(self.origin_s + after_s, self.start + timedelta(seconds=after_s))
                 done += 1
                 if done % 256 == 0:
                     await asyncio.sleep(0)

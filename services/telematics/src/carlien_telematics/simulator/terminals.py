@@ -12,6 +12,7 @@ from carlien_telematics.simulator.motion import Car, Reading, odometer_at_start
 _VEHICLE = struct.Struct(">BBBHIHHB")
 _POSITION = struct.Struct(">BII")
 _STARTED, _OFF = 1, 2
+_INVALID = (0xFF, 0xFF, 0xFF, 0xFFFF, 0xFFFF_FFFF, 0xFFFF, 0xFFFF, 0xFF)
 _CELLS = 96
 _PROBES = 16
 _VEHICLE_AT = gb32960.OVERHEAD - 1 + 6 + 1
@@ -30,14 +31,17 @@ class Gb32960Frames:
         data = gb32960.encode_login(Version.V2016, gb32960.Login(at, 1, iccid))
         return gb32960.build(Frame(Version.V2016, Command.LOGIN, Response.COMMAND, self._vin.encode(), 1, data))
 
-    def record(self, reading: Reading, at: datetime, *, fix: bool) -> bytes:
-        """One realtime record; device time `at`."""
+    def record(self, reading: Reading, at: datetime, *, fix: bool, car_data: bool = True) -> bytes:
+        """One realtime record; device time `at`. Without `car_data` every value of the car's bus is invalid."""
         raw = self._realtime
         raw[24:30] = gb32960.encode_time(at)
-        state = _STARTED if reading.ignition else _OFF
-        speed, odometer = round(reading.speed_kmh * 10), round(reading.odometer_km * 10)
-        current = 10_000 + round(reading.speed_kmh * 6)
-        _VEHICLE.pack_into(raw, _VEHICLE_AT, state, 3, 1, speed, odometer, 3_500, current, round(reading.soc_percent))
+        if car_data:
+            state = _STARTED if reading.ignition else _OFF
+            speed, odometer = round(reading.speed_kmh * 10), round(reading.odometer_km * 10)
+            current = 10_000 + round(reading.speed_kmh * 6)
+            _VEHICLE.pack_into(raw, _VEHICLE_AT, state, 3, 1, speed, odometer, 3_500, current, round(reading.soc_percent))
+        else:
+            _VEHICLE.pack_into(raw, _VEHICLE_AT, *_INVALID)
         longitude, latitude = round(reading.longitude * 1e6), round(reading.latitude * 1e6)
         _POSITION.pack_into(raw, self._position_at, 0 if fix else 1, longitude, latitude)
         raw[-1] = xor_of(raw[2:-1])

@@ -1,8 +1,7 @@
 """Kill -9 of every part a frame passes: nothing acknowledged is lost, nothing is stored twice, all is caught up."""
 
 import asyncio
-import gc
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,18 +11,10 @@ from faults.telematics_fleet import Telematics, Terminal, telematics
 
 from carlien_common.testing.pki import Pki
 
-# kafka-python forgets the sockets of connections that were refused while the broker was away
-LEFT_BY_KAFKA = "ignore:.*unclosed.*:pytest.PytestUnraisableExceptionWarning"
-pytestmark = [pytest.mark.faults, pytest.mark.filterwarnings(LEFT_BY_KAFKA, "ignore:unclosed:ResourceWarning")]
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("kafka_litter")]
 
 VINS = [f"LSVNV218XE22{number:05d}" for number in range(30)]
 RECORDS = 100
-
-
-@pytest.fixture(autouse=True)
-def collected() -> Iterator[None]:
-    yield
-    gc.collect()
 
 
 @pytest.fixture

@@ -20,11 +20,7 @@ from carlien_common.postgres import Pool, migrate, pool
 from carlien_common.postgres.migrations import COMMON
 from carlien_common.postgres.pool import Connection
 
-pytestmark = [
-    pytest.mark.faults,
-    # kafka-python leaves the sockets of refused connections to the garbage collector.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("kafka_litter")]
 MakeSettings = Callable[..., ServiceSettings]
 TOPIC = "test.faults"
 AWAY_S = 8.0

@@ -23,11 +23,12 @@ from carlien_common.logs import get_logger
 from carlien_common.postgres import Pool
 from carlien_common.postgres.pool import ping
 from carlien_telematics.adapters.kafka_consumer import FrameRecorder
+from carlien_telematics.adapters.kafka_erasure import TopicErasure
 from carlien_telematics.adapters.kafka_frames import IngestPublisher, KafkaFramePublisher, frame_producer
 from carlien_telematics.adapters.platforms_file import read_platforms
 from carlien_telematics.adapters.postgres_access import PostgresAccessStore, PostgresPresence, follow_changes
 from carlien_telematics.adapters.postgres_registry import PostgresRegistry, PostgresTracks
-from carlien_telematics.adapters.postgres_upkeep import Upkeep
+from carlien_telematics.adapters.postgres_upkeep import Periods, Upkeep
 from carlien_telematics.codecs.jt808 import HEARTBEAT_INTERVAL, REPORT_INTERVAL
 from carlien_telematics.config import TelematicsSettings
 from carlien_telematics.gateway.limits import Limits
@@ -111,8 +112,14 @@ async def serve(settings: TelematicsSettings) -> None:
 
 
 def _upkeep(settings: TelematicsSettings, pool: Pool) -> Upkeep:
-    grace = timedelta(seconds=settings.deletion_grace_s)
-    return Upkeep(pool, retention=timedelta(days=settings.retention_days), deletion_grace=grace)
+    periods = Periods(
+        retention=timedelta(days=settings.retention_days),
+        precise=timedelta(days=settings.precise_days),
+        deletion_grace=timedelta(seconds=settings.deletion_grace_s),
+    )
+    return Upkeep(
+        pool, periods, TopicErasure(settings, settings.frame_topic, settings.consumer_group).erase, interval_s=settings.upkeep_interval_s
+    )
 
 
 async def _start_consumer(app: Application, settings: TelematicsSettings, pool: Pool) -> None:

@@ -47,6 +47,10 @@ class TelematicsSettings(ServiceSettings):
     """Sustained rate of one connection."""
     retention_days: int = Field(400, ge=1)
     """Days a record is kept after it was received."""
+    precise_days: int = Field(180, ge=7)
+    """Days after which a record's places are rounded to about a kilometre."""
+    upkeep_interval_s: float = Field(5.0, gt=0)
+    """Between two turns of redaction, retention and deletion."""
     deletion_grace_s: float = Field(60.0, ge=0)
     """Between a revocation and the deletion: what was on its way has arrived by then, and been refused."""
 

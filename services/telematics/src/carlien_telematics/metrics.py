@@ -30,7 +30,10 @@ CLOCK_AHEAD = Counter(
 PARAMETERS_SET = Counter(
     "carlien_telematics_gateway_parameters_set_total", "Terminals that were told other parameters, by result.", ["result"]
 )
-DELETED_CARS = Counter("carlien_telematics_deleted_cars_total", "Cars whose data were deleted after a revocation.")
+DELETED_CARS = Counter("carlien_telematics_deleted_cars_total", "Cars whose data were deleted after a revocation, rows and topic.")
+DELETIONS_OPEN = Gauge("carlien_telematics_deletions_open", "Deletions after a revocation that are not complete yet.")
+REDACTED_DAYS = Counter("carlien_telematics_redacted_days_total", "Days of records whose places were made coarse.")
+DROPPED_PARTITIONS = Counter("carlien_telematics_dropped_days_total", "Days of records dropped at the end of their retention.")
 TRACK_READS = Counter("carlien_telematics_track_reads_total", "Audited reads of a track, by rpc.", ["rpc"])
 DEVICES = Gauge("carlien_telematics_devices", "Registered devices, by state.", ["state"])
 

@@ -95,6 +95,8 @@ FROM {_NEWEST}
 WHERE old.vin = n.vin AND n.device_time > old.device_time
 """
 
+_RECENT = timedelta(days=3)
+"""Records of such a day are no surprise, and no day so young was redacted."""
 _KEPT_DAYS = 400
 """Days back and two ahead get a partition of their own; a device time outside goes to the history partition."""
 
@@ -158,6 +160,9 @@ class Partitions:
             if today - timedelta(days=_KEPT_DAYS) <= day <= today + timedelta(days=2):
                 await connection.execute("SELECT ensure_day('frame', $1), ensure_day('position', $1)", day)
             self._known.add(day)
+        late = [day for day in days if day < today - _RECENT]
+        if late:  # of a day that lost its places already: its turn comes again
+            await connection.execute("DELETE FROM redaction WHERE day = ANY($1)", late)
 
 
 def _arrays_apart(units: Mapping[str, Any]) -> tuple[Mapping[str, Any], Numbers | None, Numbers | None]:

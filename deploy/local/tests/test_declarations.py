@@ -18,6 +18,7 @@ from carlien_local.services import environment as service_environment
 TOPICS = {
     *("carlien.telematics.frame.v1", "carlien.telematics.alert.v1", "carlien.telematics.profile.v1"),
     *("carlien.valuation.appraisal.v1", "carlien.valuation.index.v1", "carlien.lien.event.v1"),
+    *("carlien.lien.alert.v1", "org2.carlien.lien.alert.v1"),
     *("carlien.pricing.quote.v1", "carlien.pricing.watch.v1"),
     "org2.carlien.lien.event.v1",
 }

@@ -35,10 +35,12 @@ TOPICS = (
     Topic("carlien.valuation.appraisal.v1", 3, 30 * DAY_MS),
     Topic("carlien.valuation.index.v1", 3, 30 * DAY_MS),
     Topic("carlien.lien.event.v1", 3, 30 * DAY_MS),
+    Topic("carlien.lien.alert.v1", 3, 30 * DAY_MS),
     Topic("carlien.pricing.quote.v1", 3, 30 * DAY_MS),
     Topic("carlien.pricing.watch.v1", 3, 30 * DAY_MS),
     # The second lender's lien-registry writes topics of its own, kept apart by a prefix because the broker is shared here.
     Topic("org2.carlien.lien.event.v1", 3, 30 * DAY_MS),
+    Topic("org2.carlien.lien.alert.v1", 3, 30 * DAY_MS),
 )
 
 PROPERTIES = """\
@@ -109,7 +111,7 @@ def up(starter: Starter) -> bool:
         version=properties,
     )
     started = starter.ensure(spec, lambda: answers(spec))
-    _create_topics(starter)
+    create_topics(starter)
     return started
 
 
@@ -145,7 +147,7 @@ def wanted_topics() -> dict[str, dict[str, object]]:
     return wanted
 
 
-def _create_topics(starter: Starter) -> None:
+def create_topics(starter: Starter) -> None:
     """The port accepts a moment before the broker is active, hence the retries."""
     # Imported here because it takes as long as everything else `status` or `stop` does.
     from kafka import KafkaAdminClient

@@ -26,19 +26,24 @@ def _bytes(message: Message | bytes) -> bytes:
     return message if isinstance(message, bytes) else message.SerializeToString(deterministic=True)
 
 
-async def claim(conn: Connection, org: str, rpc: str, key: str, request: Message | bytes) -> bytes | None:
-    """None: this is the first request with the key, go on. Bytes: the answer the first one got.
-
-    Waits while another transaction holds the same key. Raises INVALID IDEMPOTENCY_KEY_MISSING / _TOO_LONG, DUPLICATE
-    IDEMPOTENCY_KEY_REUSED for another request under the key, CONFLICT IDEMPOTENCY_KEY_IN_USE when the first request was
-    claimed in an earlier transaction and has no answer yet.
-    """
+def check_key(key: str) -> None:
+    """Raises INVALID IDEMPOTENCY_KEY_MISSING, _TOO_LONG or _INVALID: for who keeps keys in a table of its own."""
     if not key:
         raise invalid("idempotency_key", "IDEMPOTENCY_KEY_MISSING", "Every change needs an idempotency key.")
     if len(key) > MAX_KEY_LENGTH:
         raise invalid("idempotency_key", "IDEMPOTENCY_KEY_TOO_LONG", f"An idempotency key has at most {MAX_KEY_LENGTH} characters.")
     if "\0" in key:
         raise invalid("idempotency_key", "IDEMPOTENCY_KEY_INVALID", "An idempotency key can't contain a zero character.")
+
+
+async def claim(conn: Connection, org: str, rpc: str, key: str, request: Message | bytes) -> bytes | None:
+    """None: this is the first request with the key, go on. Bytes: the answer the first one got.
+
+    Waits while another transaction holds the same key. Raises what `check_key` does, DUPLICATE
+    IDEMPOTENCY_KEY_REUSED for another request under the key, CONFLICT IDEMPOTENCY_KEY_IN_USE when the first request was
+    claimed in an earlier transaction and has no answer yet.
+    """
+    check_key(key)
     request_hash = hashlib.sha256(_bytes(request)).digest()
     first = await conn.fetchval(
         "INSERT INTO idempotency_key (org, rpc, key, request_hash) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING true",

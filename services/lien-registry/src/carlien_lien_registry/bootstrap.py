@@ -38,6 +38,7 @@ from carlien_lien_registry.adapters.fabric import Gateway, GatewayError, Identit
 from carlien_lien_registry.adapters.fabric_ledger import FabricLedger
 from carlien_lien_registry.adapters.mortgage_asset import MortgageAsset, MortgageAssetAnchors, MortgageAssetDetails, MortgageAssetQueries
 from carlien_lien_registry.adapters.mortgage_calls import MortgageCalls
+from carlien_lien_registry.adapters.postgres.alerts import PostgresReminders
 from carlien_lien_registry.adapters.postgres.certificates import PostgresCertificates
 from carlien_lien_registry.adapters.postgres.details import PostgresDetails
 from carlien_lien_registry.adapters.postgres.projection import PostgresProjection
@@ -58,6 +59,7 @@ from carlien_lien_registry.service.ports import FollowedBlock
 from carlien_lien_registry.service.ranking import Rankings
 from carlien_lien_registry.service.reconciling import Reconciliation
 from carlien_lien_registry.service.registry import Registry
+from carlien_lien_registry.service.reminding import keep_reminding
 from carlien_lien_registry.service.searching import Searches
 from carlien_lien_registry.service.writing import LedgerWriter
 from carlien_lien_registry.wire import event_to_proto
@@ -142,7 +144,8 @@ async def serve(settings: LienRegistrySettings, clock: Clock = utc_now, started:
         ledger = access.ledger
 
         outcomes, progress = Outcomes(), Progress()
-        projection = PostgresProjection(pool, event_to_proto, f"/{settings.org}/{NAME}")
+        source = f"/{settings.org}/{NAME}"
+        projection = PostgresProjection(pool, event_to_proto, source, settings.msp_id)
         follower = LedgerFollower(ledger, projection, outcomes, progress, is_transient, _count_batch)
         reader, writes = PostgresReader(pool), PostgresWrites(pool)
         writer = LedgerWriter(ledger, writes, outcomes, reader)
@@ -166,6 +169,10 @@ async def serve(settings: LienRegistrySettings, clock: Clock = utc_now, started:
         app.spawn(
             "details", DetailsKeeper(details, MortgageAssetDetails(ledger), is_transient, lambda: writer.running > _QUIET_WRITES).run()
         )
+        reminders = PostgresReminders(pool, settings.msp_id, source)
+        app.spawn("reminders", keep_reminding(reminders, settings.reminder_days, clock, is_transient))
+        reconciling = Reconciliation(PostgresReconciliation(pool), settings.msp_id, clock)
+        app.spawn("reconciliation", reconciling.keep_comparing(is_transient))
         app.spawn("gauges", _gauges(progress, writes, details))
 
         async def verify(certificate: certificate_pb2.SearchCertificate) -> list[str]:
@@ -194,7 +201,7 @@ async def serve(settings: LienRegistrySettings, clock: Clock = utc_now, started:
             ),
             (
                 reconciliation_service_pb2_grpc.add_ReconciliationServiceServicer_to_server,
-                reconciliation.ReconciliationServicer(Reconciliation(PostgresReconciliation(pool), settings.msp_id, clock)),
+                reconciliation.ReconciliationServicer(reconciling),
                 reconciliation.SERVICE.full_name,
             ),
             (

@@ -50,8 +50,22 @@ class LienRegistrySettings(ServiceSettings, LedgerSettings):
 
     consortium_key_file: Path
     """The consortium's keys for debtor hashes: a line `<n>:<hexadecimal key>` per live key."""
+    reminder_days: Annotated[tuple[int, ...], NoDecode] = (30, 7, 1)
+    """How many days before an own registration ends its holder is reminded, comma-separated."""
     valuation_address: str | None = None
     """host:port of valuation, for RankPriorities."""
+
+    @field_validator("reminder_days", mode="before")
+    @classmethod
+    def _days(cls, value: object) -> object:
+        return tuple(int(part) for part in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("reminder_days")
+    @classmethod
+    def _ahead(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or any(not 0 < days <= 366 for days in value):
+            raise ValueError("each lies between 1 and 366 days")
+        return value
 
     @field_validator("consortium_key_file")
     @classmethod

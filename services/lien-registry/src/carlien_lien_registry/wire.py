@@ -5,6 +5,7 @@ from typing import Final
 
 from carlien.lien.v1 import certificate_pb2, events_pb2, lien_pb2, title_pb2, title_service_pb2
 from carlien_common.wire import date_to_proto, instant_to_proto, money_to_proto
+from carlien_lien_registry.domain.alerts import Alert
 from carlien_lien_registry.domain.certificate import MatchType, Proof, Search
 from carlien_lien_registry.domain.changes import Change
 from carlien_lien_registry.domain.liens import Lien, LienClass, LienStatus, Title
@@ -110,6 +111,24 @@ def event_to_proto(change: Change) -> events_pb2.LienEvent:
     if change.record is not None:
         put_record(event, change.record)
     return event
+
+
+def alert_to_proto(alert: Alert) -> events_pb2.LienAlert:
+    """The alert."""
+    message = events_pb2.LienAlert(
+        kind=events_pb2.AlertKind.Value(f"ALERT_KIND_{alert.kind.name}"),
+        vin=alert.vin,
+        registration_number=alert.registration_number,
+        expires_at=instant_to_proto(alert.expires_at) if alert.expires_at else None,
+        days_ahead=alert.days_ahead,
+    )
+    if alert.change is not None:
+        message.change = alert.change.kind
+        message.tx_id = alert.change.tx_id
+        message.block_number = alert.change.position.block_number
+        if alert.change.lien is not None:
+            message.other_registration_number = alert.change.lien.registration_number
+    return message
 
 
 def certificate_to_proto(search: Search) -> certificate_pb2.SearchCertificate:

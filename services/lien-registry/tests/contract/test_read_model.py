@@ -10,14 +10,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from registry_builders import VIN, at, block, discharged, issued, registered
+from registry_tree import FakeTreeStore
 
 from carlien.lien.v1 import events_pb2
 from carlien_common.domain.errors import precondition
 from carlien_common.postgres import Pool, migrate
+from carlien_lien_registry.adapters.postgres.alerts import PostgresReminders
 from carlien_lien_registry.adapters.postgres.certificates import PostgresCertificates
 from carlien_lien_registry.adapters.postgres.details import PostgresDetails
 from carlien_lien_registry.adapters.postgres.projection import PostgresProjection
 from carlien_lien_registry.adapters.postgres.reading import PostgresReader
+from carlien_lien_registry.adapters.postgres.tree import PostgresTree
 from carlien_lien_registry.adapters.postgres.writes import PostgresWrites
 from carlien_lien_registry.service.ports import CheckpointMoved, Endorsed, LedgerCall, LedgerForked, SearchSubject, WriteRequest, WriteState
 from carlien_lien_registry.wire import event_to_proto
@@ -38,7 +41,7 @@ async def projection(pool: Pool) -> PostgresProjection:
         "private_details, certificates"
     )
     await pool.execute("UPDATE ledger_checkpoint SET block_number = -1, block_hash = '', events_block = -1")
-    return PostgresProjection(pool, event_to_proto, "/org1/lien-registry")
+    return PostgresProjection(pool, event_to_proto, "/org1/lien-registry", "Org1MSP")
 
 
 async def test_a_block_s_changes_are_there_with_their_events_and_checkpoint(pool: Pool, projection: PostgresProjection) -> None:
@@ -210,3 +213,82 @@ async def test_certificate_numbers_are_never_given_twice(pool: Pool, projection:
     await stores[0].put(numbers[0], at(0), b"signed")
     assert await stores[1].get(numbers[0]) == b"signed"
     assert await stores[1].get("ORG1-999999999999") is None
+
+
+# -- alerts --------------------------------------------------------------------------------------------------------
+
+
+async def _alerts(pool: Pool) -> list[events_pb2.LienAlert]:
+    rows = await pool.fetch("SELECT value FROM outbox WHERE topic = 'carlien.lien.alert.v1' ORDER BY id")
+    return [events_pb2.LienAlert.FromString(row["value"]) for row in rows]
+
+
+async def test_what_others_change_on_a_car_of_ours_alerts_once(pool: Pool, projection: PostgresProjection) -> None:
+    ours, theirs = registered("L1", 1), registered("L2", 2, secured_party_msp_id="Org2MSP")
+    elsewhere = registered("L3", 2, 1, vin="LSVAA4182E2184841", secured_party_msp_id="Org2MSP")
+    blocks = [block(0), block(1, ours), block(2, theirs, elsewhere), block(3, discharged(ours, 3)), block(4, discharged(theirs, 4))]
+    for one in blocks:
+        await projection.apply([one])
+    (alert,) = await _alerts(pool)
+    assert (alert.kind, alert.change, alert.registration_number) == (events_pb2.ALERT_KIND_CHANGE, "lien.registered", "L1")
+    assert (alert.other_registration_number, alert.vin, alert.block_number, alert.tx_id) == ("L2", VIN, 2, theirs.tx_id)
+    await projection.reset()
+    await projection.apply(blocks)
+    assert len(await _alerts(pool)) == 1, "a rebuild alerts of nothing again"
+
+
+async def test_reminders_come_nearer_and_each_comes_once(pool: Pool, projection: PostgresProjection) -> None:
+    await pool.execute("TRUNCATE reminders")
+    ends = at(0) + dt.timedelta(days=100)
+    other = registered("L2", 1, 1, vin="LSVAA4182E2184841", expires_at=ends, secured_party_msp_id="Org2MSP")
+    ended = registered("L3", 1, 2, expires_at=ends)
+    await projection.apply([block(0), block(1, registered("L1", 1, expires_at=ends), other, ended), block(2, discharged(ended, 2))])
+    reminders = PostgresReminders(pool, "Org1MSP", "/org1/lien-registry")
+    told = []
+    for days_left in (31, 30, 29, 7, 0.5, 0, -29, -31):
+        written = await reminders.remind(ends - dt.timedelta(days=days_left), (30, 7, 1))
+        assert await reminders.remind(ends - dt.timedelta(days=days_left), (30, 7, 1)) == 0
+        told.append((days_left, written))
+    assert [days for days, written in told if written] == [30, 7, 0.5, 0]
+    alerts = await _alerts(pool)
+    assert [(alert.kind, alert.days_ahead, alert.registration_number) for alert in alerts] == [
+        (events_pb2.ALERT_KIND_EXPIRY_REMINDER, 30, "L1"),
+        (events_pb2.ALERT_KIND_EXPIRY_REMINDER, 7, "L1"),
+        (events_pb2.ALERT_KIND_EXPIRY_REMINDER, 1, "L1"),
+        (events_pb2.ALERT_KIND_EXPIRED, 0, "L1"),
+    ]
+
+
+# -- the tree ------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=12), st.integers(1, 5))
+async def test_the_stored_tree_is_that_of_the_definition_as_of_every_block(
+    pool: Pool, projection: PostgresProjection, steps: list[tuple[int, bool]], cut: int
+) -> None:
+    await projection.reset()
+    changes, latest, blocks = [], {}, []
+    for number, (lien, discharge) in enumerate(steps):
+        name, change = f"L{lien}", None
+        if name not in latest:
+            change = registered(name, number, vin=f"LSVAA4182E218484{lien}")
+        elif discharge:
+            change = discharged(latest[name], number)
+        if change is not None:
+            latest[name] = change
+            changes.append(change)
+        blocks.append(block(number, *([change] if change else [])))
+    for place in range(0, len(blocks), cut):
+        await projection.apply(blocks[place : place + cut])
+    stored, expected = PostgresTree(pool, ["Org1MSP"], "Org1MSP"), FakeTreeStore(changes, [], ["Org1MSP"], "Org1MSP")
+    for after in range(-1, len(blocks)):
+        for until in range(max(after, 0), len(blocks)):
+            wanted = {bucket: node for bucket, node in (await expected.changed_buckets(after, until)).items() if after < 0 or node}
+            found = await stored.changed_buckets(after, until)
+            assert {bucket: found.get(bucket) for bucket in wanted} == wanted
+            unchanged = await expected.changed_buckets(-1, until)
+            assert all(node == unchanged.get(bucket, bytes(32)) for bucket, node in found.items())
+    newest = len(blocks) - 1
+    buckets = expected.buckets(newest)
+    assert await stored.entries(sorted(buckets), newest) == buckets

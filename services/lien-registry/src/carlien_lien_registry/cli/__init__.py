@@ -15,7 +15,7 @@ from carlien_common.domain.errors import DomainError, ErrorKind
 from carlien_common.failures import as_domain_error
 from carlien_lien_registry.adapters.fabric import GatewayError
 
-COMMANDS: tuple[str, ...] = ("search", "register", "verify", "page", "root", "lag", "audit", "rebuild", "import_")
+COMMANDS: tuple[str, ...] = ("search", "register", "verify", "page", "root", "lag", "audit", "rebuild", "import_", "rotate_key", "scan")
 OK, NEGATIVE, USAGE, UNAVAILABLE = 0, 1, 2, 3
 _AWAY = frozenset({ErrorKind.UNAVAILABLE, ErrorKind.EXHAUSTED, ErrorKind.CONFLICT})
 
@@ -34,10 +34,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; an error becomes one line per finding on standard error."""
-    arguments = parser().parse_args(argv)
+    """Run one command."""
     try:
-        return int(asyncio.run(arguments.run(arguments)))
+        return asyncio.run(run(parser().parse_args(argv)))
+    except KeyboardInterrupt:
+        return 130
+
+
+async def run(arguments: argparse.Namespace) -> int:
+    """Run a parsed command; an error becomes one line per finding on standard error."""
+    try:
+        return int(await arguments.run(arguments))
     except DomainError as error:
         return _told(error)
     except (grpc.aio.AioRpcError, GatewayError) as error:
@@ -46,8 +53,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         # A file of the caller's, or a connection.
         return _unavailable(str(error)) if error.filename is None else _wrong(f"{error.filename}: {error.strerror}")
-    except KeyboardInterrupt:
-        return 130
 
 
 def _told(error: DomainError) -> int:

@@ -38,7 +38,9 @@ async def run(arguments: argparse.Namespace) -> int:
         print("The read model answers with less than the truth until it is rebuilt. Repeat with --yes.", file=sys.stderr)
         return 2
     async with operating.operation(arguments) as operation:
-        projection = PostgresProjection(operation.pool, event_to_proto, f"/{operation.settings.org}/lien-registry")
+        projection = PostgresProjection(
+            operation.pool, event_to_proto, f"/{operation.settings.org}/lien-registry", operation.settings.msp_id
+        )
         began = time.perf_counter()
         try:
             height = await operation.access.ledger.height()

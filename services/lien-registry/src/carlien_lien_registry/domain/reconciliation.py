@@ -87,7 +87,8 @@ def compare(
     """Compare an extract with the ledger's liens of its cars and those of the own organisation.
 
     A record is matched by the registry's number, else by VIN (with an amount that fits first), else by a VIN one misreading away.
-    What the ledger has and the extract lacks is reported for own liens only: an extract covers the lender who drew it.
+    What the ledger has and the extract lacks is reported for own liens only: an extract covers the lender who drew it. What the
+    ledger learned after the extract was drawn the extract can't show, so that is no difference.
     """
     if as_of - extracted_at > STALE_AFTER:
         age = f"drawn {extracted_at:%Y-%m-%d %H:%M} UTC"
@@ -99,11 +100,12 @@ def compare(
         lien = _match(record, unmatched.values(), as_of)
         if lien is not None:
             del unmatched[lien.registration_number]
-            found += _differences(source, record, lien, as_of)
+            found += _differences(source, record, lien, as_of, extracted_at)
         elif record.active:
             found.append(_mismatch(MismatchKind.GHOST_LIEN, source, record, None, "nothing", "in force"))
     for lien in unmatched.values():
-        if lien.secured_party_msp_id == own_msp_id and lien.status(as_of) is LienStatus.ACTIVE:
+        known_then = lien.registered_at <= extracted_at
+        if known_then and lien.secured_party_msp_id == own_msp_id and lien.status(as_of) is LienStatus.ACTIVE:
             found.append(_mismatch(MismatchKind.GHOST_LIEN, source, None, lien, "in force", "nothing"))
     return found
 
@@ -135,9 +137,11 @@ def _match(record: ExtractRecord, liens: Iterable[Lien], as_of: dt.datetime) -> 
     return None
 
 
-def _differences(source: str, record: ExtractRecord, lien: Lien, as_of: dt.datetime) -> list[Mismatch]:
+def _differences(source: str, record: ExtractRecord, lien: Lien, as_of: dt.datetime, extracted_at: dt.datetime) -> list[Mismatch]:
     found = []
     status = lien.status(as_of)
+    if record.active and status is not LienStatus.ACTIVE and (lien.ended_at(as_of) or as_of) > extracted_at:
+        status = LienStatus.ACTIVE
     if record.vin != lien.vin:
         found.append(_mismatch(MismatchKind.VIN_MISREAD, source, record, lien, lien.vin, record.vin))
     if record.active != (status is LienStatus.ACTIVE):

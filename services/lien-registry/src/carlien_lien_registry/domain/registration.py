@@ -16,7 +16,6 @@ from carlien_lien_registry.domain.liens import LienClass
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _REASON: Final = re.compile(r"[A-Z][A-Z0-9_]{1,63}")
 _CERTIFICATE_NUMBER: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
-MAX_KEY_LENGTH: Final = 200
 # A maximum no loan on a car comes near; it keeps amounts within what every reader's number type can hold.
 MAX_AMOUNT: Final = 1_000_000_000_000
 _DELIVERY_AHEAD: Final = dt.timedelta(days=366)
@@ -120,13 +119,3 @@ def check_certificate_number(number: str, fields: ViolationCollector) -> None:
     if not _CERTIFICATE_NUMBER.fullmatch(number):
         text = "The number of a registration certificate has 1 to 64 letters, digits or hyphens."
         fields.add("registration_certificate_number", "REGISTRATION_CERTIFICATE_NUMBER", text)
-
-
-def check_key(key: str, fields: ViolationCollector) -> None:
-    """INVALID IDEMPOTENCY_KEY_MISSING, _TOO_LONG or _INVALID."""
-    if not key:
-        fields.add("idempotency_key", "IDEMPOTENCY_KEY_MISSING", "Every change needs an idempotency key.")
-    elif len(key) > MAX_KEY_LENGTH:
-        fields.add("idempotency_key", "IDEMPOTENCY_KEY_TOO_LONG", f"An idempotency key has at most {MAX_KEY_LENGTH} characters.")
-    elif "\0" in key:
-        fields.add("idempotency_key", "IDEMPOTENCY_KEY_INVALID", "An idempotency key can't contain a zero character.")

@@ -6,6 +6,7 @@ from typing import Final, TypeVar
 from carlien.lien.v1 import lien_service_pb2 as pb
 from carlien_common.domain.errors import DomainError, ErrorKind, collect_violations, invalid
 from carlien_common.domain.vin import parse_vin
+from carlien_common.idempotency import check_key
 from carlien_common.wire import date_from_proto, money_from_proto
 from carlien_lien_registry.domain.amendments import (
     AddCollateral,
@@ -18,7 +19,7 @@ from carlien_lien_registry.domain.amendments import (
 )
 from carlien_lien_registry.domain.debtors import DebtorHasher
 from carlien_lien_registry.domain.operations import Record
-from carlien_lien_registry.domain.registration import PrivateDetails, check_amount, check_hash, check_key, new_salt
+from carlien_lien_registry.domain.registration import PrivateDetails, check_amount, check_hash, new_salt
 from carlien_lien_registry.grpc_api.converting import (
     check_optional_text,
     check_text,
@@ -77,7 +78,8 @@ def amendment_of(request: pb.AmendLienRequest, hasher: DebtorHasher) -> tuple[st
         number = registration_number_of(request.registration_number)
     with fields:
         amendment = _amendment(request, hasher)
-    check_key(request.idempotency_key, fields)
+    with fields:
+        check_key(request.idempotency_key)
     fields.check()
     assert amendment is not None  # noqa: S101 - fields.check() has seen to it
     return number, amendment
@@ -133,7 +135,8 @@ def court_order_call(request: pb.RegisterCourtOrderRequest, contract: Operations
     with fields:
         order_date = date_from_proto(request.order_date, "order_date")
     check_hash(request.order_hash, "order_hash", fields)
-    check_key(request.idempotency_key, fields)
+    with fields:
+        check_key(request.idempotency_key)
     fields.check()
     assert effect is not None  # noqa: S101 - fields.check() has seen to it
     return contract.register_court_order(

@@ -9,8 +9,9 @@ from carlien.lien.v1 import consent_service_pb2 as pb
 from carlien.lien.v1 import consent_service_pb2_grpc
 from carlien_common.domain.errors import collect_violations, invalid
 from carlien_common.domain.vin import parse_vin
+from carlien_common.idempotency import check_key
 from carlien_lien_registry.domain.operations import Consent, ConsentOperation
-from carlien_lien_registry.domain.registration import check_hash, check_key
+from carlien_lien_registry.domain.registration import check_hash
 from carlien_lien_registry.grpc_api.changing import of_kind
 from carlien_lien_registry.grpc_api.converting import asked, optional_instant
 from carlien_lien_registry.service.operating import Operations
@@ -35,7 +36,8 @@ class ConsentServicer(consent_service_pb2_grpc.ConsentServiceServicer):
             operation, arguments = _proposal(request)
         with fields:
             expires_at = optional_instant(request, "expires_at")
-        check_key(request.idempotency_key, fields)
+        with fields:
+            check_key(request.idempotency_key)
         fields.check()
         named = asked("ConsentService/GiveConsent", request.idempotency_key, request)
         record = await self._operations.give_consent(named, vin.value, operation, arguments, expires_at)
@@ -46,7 +48,8 @@ class ConsentServicer(consent_service_pb2_grpc.ConsentServiceServicer):
         with fields:
             vin = parse_vin(request.vin)
         check_hash(request.proposal_hash, "proposal_hash", fields)
-        check_key(request.idempotency_key, fields)
+        with fields:
+            check_key(request.idempotency_key)
         fields.check()
         named = asked("ConsentService/WithdrawConsent", request.idempotency_key, request)
         record = await self._operations.record(named, self._operations.contract.withdraw_consent(vin.value, request.proposal_hash))

@@ -10,6 +10,7 @@ from carlien.lien.v1 import certificate_pb2, lien_pb2, lien_service_pb2, search_
 from carlien_common.domain.errors import ViolationCollector, collect_violations, invalid
 from carlien_common.domain.vin import parse_vin
 from carlien_common.grpc.context import current_caller
+from carlien_common.idempotency import check_key
 from carlien_common.wire import date_from_proto, instant_from_proto, money_from_proto
 from carlien_lien_registry.domain.certificate import MatchType
 from carlien_lien_registry.domain.debtors import Debtor, DebtorHasher, parse_debtor
@@ -21,7 +22,6 @@ from carlien_lien_registry.domain.registration import (
     check_delivery,
     check_expiry,
     check_hash,
-    check_key,
     new_salt,
 )
 from carlien_lien_registry.service.registry import Asked
@@ -86,7 +86,8 @@ def new_lien(request: lien_service_pb2.RegisterLienRequest, hasher: DebtorHasher
     if request.evidence_hash:
         check_hash(request.evidence_hash, "evidence_hash", fields)
     if not in_batch:
-        check_key(request.idempotency_key, fields)
+        with fields:
+            check_key(request.idempotency_key)
     elif request.idempotency_key:
         fields.add("idempotency_key", "IDEMPOTENCY_KEY_NOT_ALLOWED", "The batch has a key, its registrations have none.")
     fields.check()

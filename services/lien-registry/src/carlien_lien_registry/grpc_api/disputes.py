@@ -8,8 +8,9 @@ from carlien.lien.v1 import dispute_service_pb2 as pb
 from carlien.lien.v1 import dispute_service_pb2_grpc
 from carlien_common.domain.errors import collect_violations
 from carlien_common.domain.vin import parse_vin
+from carlien_common.idempotency import check_key
 from carlien_lien_registry.domain.operations import Dispute, DisputeState
-from carlien_lien_registry.domain.registration import check_hash, check_key
+from carlien_lien_registry.domain.registration import check_hash
 from carlien_lien_registry.grpc_api.changing import of_kind
 from carlien_lien_registry.grpc_api.converting import asked, registration_number_of
 from carlien_lien_registry.service.operating import Operations
@@ -37,7 +38,8 @@ class DisputeServicer(dispute_service_pb2_grpc.DisputeServiceServicer):
         if kind is None:
             fields.add("kind", "DISPUTE_KIND", "Say what kind of dispute it is.")
         check_hash(request.statement_hash, "statement_hash", fields)
-        check_key(request.idempotency_key, fields)
+        with fields:
+            check_key(request.idempotency_key)
         fields.check()
         assert kind is not None  # noqa: S101 - fields.check() has seen to it
         call = self._operations.contract.open_dispute(vin.value, request.registration_number, kind, request.statement_hash)
@@ -52,7 +54,8 @@ class DisputeServicer(dispute_service_pb2_grpc.DisputeServiceServicer):
         if resolution in (None, DisputeState.OPEN):
             fields.add("resolution", "DISPUTE_RESOLUTION", "A dispute ends UPHELD, REJECTED or WITHDRAWN.")
         check_hash(request.resolution_hash, "resolution_hash", fields)
-        check_key(request.idempotency_key, fields)
+        with fields:
+            check_key(request.idempotency_key)
         fields.check()
         assert resolution is not None  # noqa: S101 - fields.check() has seen to it
         call = self._operations.contract.resolve_dispute(request.dispute_id, resolution, request.resolution_hash)

@@ -10,10 +10,11 @@ from carlien.lien.v1 import lien_service_pb2_grpc
 from carlien_common.domain.clock import Clock
 from carlien_common.domain.errors import collect_violations
 from carlien_common.domain.vin import parse_vin
+from carlien_common.idempotency import check_key
 from carlien_common.wire import instant_from_proto
 from carlien_lien_registry.domain.debtors import DebtorHasher
 from carlien_lien_registry.domain.operations import CourtOrder, Reservation
-from carlien_lien_registry.domain.registration import check_expiry, check_key, check_reason
+from carlien_lien_registry.domain.registration import check_expiry, check_reason
 from carlien_lien_registry.grpc_api.changing import (
     HOLD_SECONDS,
     MAX_BATCH,
@@ -61,7 +62,8 @@ class LienServicer(lien_service_pb2_grpc.LienServiceServicer):
         with fields:
             number = registration_number_of(request.registration_number)
         check_reason(request.reason, fields)
-        check_key(request.idempotency_key, fields)
+        with fields:
+            check_key(request.idempotency_key)
         fields.check()
         named = asked("LienService/DischargeLien", request.idempotency_key, request)
         discharged = await self._registry.discharge_lien(named, number, request.reason)
@@ -79,7 +81,8 @@ class LienServicer(lien_service_pb2_grpc.LienServiceServicer):
         fields = collect_violations()
         if not 0 < len(request.registrations) <= MAX_BATCH:
             fields.add("registrations", "BATCH_SIZE", f"A batch has 1 to {MAX_BATCH} registrations.")
-        check_key(request.idempotency_key, fields)
+        with fields:
+            check_key(request.idempotency_key)
         fields.check()
         now = self._clock()
         items = [batch_item(one, self._hasher, now) for one in request.registrations]
@@ -98,7 +101,8 @@ class LienServicer(lien_service_pb2_grpc.LienServiceServicer):
             registration_number_of(request.registration_number)
         check_text(request.claim_id, "claim_id", fields)
         check_text(request.assignee_msp_id, "assignee_msp_id", fields)
-        check_key(request.idempotency_key, fields)
+        with fields:
+            check_key(request.idempotency_key)
         fields.check()
         named = asked("LienService/AssignLien", request.idempotency_key, request)
         lien = await self._operations.assign(named, request.registration_number, request.claim_id, request.assignee_msp_id)
@@ -110,7 +114,8 @@ class LienServicer(lien_service_pb2_grpc.LienServiceServicer):
             registration_number_of(request.registration_number)
         with fields:
             registration_number_of(request.senior_registration_number, "senior_registration_number")
-        check_key(request.idempotency_key, fields)
+        with fields:
+            check_key(request.idempotency_key)
         fields.check()
         named = asked("LienService/SubordinateLien", request.idempotency_key, request)
         lien = await self._operations.subordinate(named, request.registration_number, request.senior_registration_number)
@@ -123,7 +128,8 @@ class LienServicer(lien_service_pb2_grpc.LienServiceServicer):
         with fields:
             expires_at = instant_from_proto(request.expires_at, "expires_at")
             check_expiry(expires_at, self._clock(), fields)
-        check_key(request.idempotency_key, fields)
+        with fields:
+            check_key(request.idempotency_key)
         fields.check()
         named = asked("LienService/RenewLien", request.idempotency_key, request)
         lien = await self._operations.renew(named, request.registration_number, expires_at)
@@ -140,7 +146,8 @@ class LienServicer(lien_service_pb2_grpc.LienServiceServicer):
             vin = parse_vin(request.vin)
         if request.hold_seconds not in HOLD_SECONDS:
             fields.add("hold_seconds", "HOLD_SECONDS", "First rank is held for 60 to 3600 seconds.")
-        check_key(request.idempotency_key, fields)
+        with fields:
+            check_key(request.idempotency_key)
         fields.check()
         named = asked("LienService/ReservePriority", request.idempotency_key, request)
         record = await self._operations.record(named, self._contract.reserve_priority(vin.value, request.hold_seconds))
@@ -152,7 +159,8 @@ class LienServicer(lien_service_pb2_grpc.LienServiceServicer):
             vin = parse_vin(request.vin)
         with fields:
             registration_number_of(request.reservation_id, "reservation_id")
-        check_key(request.idempotency_key, fields)
+        with fields:
+            check_key(request.idempotency_key)
         fields.check()
         named = asked("LienService/ReleasePriority", request.idempotency_key, request)
         record = await self._operations.record(named, self._contract.release_priority(vin.value, request.reservation_id))

@@ -14,9 +14,9 @@ from carlien.lien.v1 import reconciliation_service_pb2 as pb
 from carlien_common.domain.errors import DomainError, ErrorKind, collect_violations, invalid
 from carlien_common.domain.vin import parse_vin
 from carlien_common.grpc.context import current_caller
+from carlien_common.idempotency import check_key
 from carlien_common.wire import date_from_proto, instant_from_proto, instant_to_proto, money_from_proto
 from carlien_lien_registry.domain.reconciliation import SOURCES, ExtractRecord, MismatchKind
-from carlien_lien_registry.domain.registration import check_key
 from carlien_lien_registry.grpc_api.converting import check_optional_text
 from carlien_lien_registry.service.reconciling import Case, CaseList, Reconciliation
 from carlien_lien_registry.service.registry import Asked
@@ -87,7 +87,8 @@ class ReconciliationServicer(reconciliation_service_pb2_grpc.ReconciliationServi
         check_optional_text(request.mismatch_id, "mismatch_id", fields)
         if not request.resolution.strip() or len(request.resolution) > _MAX_RESOLUTION or not request.resolution.isprintable():
             fields.add("resolution", "RESOLUTION", f"Say how it was settled, in 1 to {_MAX_RESOLUTION} printable characters.")
-        check_key(request.idempotency_key, fields)
+        with fields:
+            check_key(request.idempotency_key)
         fields.check()
         case = await self._reconciliation.resolve(request.mismatch_id, request.resolution)
         return pb.ResolveMismatchResponse(mismatch=_to_proto(case))
@@ -102,7 +103,8 @@ def _header(request: pb.ImportRegistryExtractRequest) -> tuple[str, dt.datetime]
         fields.add("header.source", "EXTERNAL_REGISTRY", "Extracts are taken of the vehicle office and of the movable-property registry.")
     with fields:
         extracted_at = instant_from_proto(request.header.extracted_at, "header.extracted_at")
-    check_key(request.header.idempotency_key, fields)
+    with fields:
+        check_key(request.header.idempotency_key)
     fields.check()
     return source, extracted_at
 

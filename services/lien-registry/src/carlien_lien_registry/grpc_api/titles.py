@@ -8,7 +8,8 @@ from carlien.lien.v1 import title_service_pb2 as pb
 from carlien.lien.v1 import title_service_pb2_grpc
 from carlien_common.domain.errors import collect_violations
 from carlien_common.domain.vin import parse_vin
-from carlien_lien_registry.domain.registration import check_certificate_number, check_key
+from carlien_common.idempotency import check_key
+from carlien_lien_registry.domain.registration import check_certificate_number
 from carlien_lien_registry.grpc_api.converting import asked, check_text, debtor_of
 from carlien_lien_registry.service.operating import Operations
 from carlien_lien_registry.service.registry import Registry
@@ -33,7 +34,8 @@ class TitleServicer(title_service_pb2_grpc.TitleServiceServicer):
         with fields:
             holder = debtor_of(request.holder, "holder")
         check_certificate_number(request.registration_certificate_number, fields)
-        check_key(request.idempotency_key, fields)
+        with fields:
+            check_key(request.idempotency_key)
         fields.check()
         named = asked("TitleService/IssueTitle", request.idempotency_key, request)
         title = await self._registry.issue_title(named, vin.value, holder, request.registration_certificate_number)
@@ -50,7 +52,8 @@ class TitleServicer(title_service_pb2_grpc.TitleServiceServicer):
             holder = debtor_of(request.holder, "holder")
         check_text(request.holder_msp_id, "holder_msp_id", fields)
         check_certificate_number(request.registration_certificate_number, fields)
-        check_key(request.idempotency_key, fields)
+        with fields:
+            check_key(request.idempotency_key)
         fields.check()
         call = self._operations.contract.transfer_title(
             vin.value, self._registry.debtor_hash(holder), request.holder_msp_id, request.registration_certificate_number

@@ -1,9 +1,10 @@
 """Importing extracts of official registries, and the cases that come of them."""
 
+import asyncio
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from carlien_common.domain.clock import Clock
 from carlien_common.domain.errors import not_found, precondition
@@ -12,6 +13,8 @@ from carlien_lien_registry import metrics
 from carlien_lien_registry.domain.liens import Lien
 from carlien_lien_registry.domain.reconciliation import TIME_TO_SETTLE, ExtractRecord, Mismatch, MismatchKind, compare
 from carlien_lien_registry.service.registry import Asked
+
+_EVERY_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,15 @@ class CaseList:
     after: tuple[dt.datetime, str] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Extract:
+    """What an official registry said at a time."""
+
+    source: str
+    extracted_at: dt.datetime
+    records: tuple[ExtractRecord, ...]
+
+
 class ReconciliationStore(Protocol):
     """Cases, and the liens to compare with."""
 
@@ -55,11 +67,19 @@ class ReconciliationStore(Protocol):
         """Return the liens on these cars or with their search keys, and all of one organisation; and the block they're as of."""
         ...
 
-    async def keep(self, asked: Asked, source: str, cases: Sequence[Case], result: ImportResult) -> ImportResult:
-        """Open what isn't open yet, close what a source's extract doesn't show any more; return the result with how many of each.
+    async def keep(self, asked: Asked, extract: Extract, cases: Sequence[Case], result: ImportResult) -> ImportResult:
+        """Keep the extract, open what isn't open yet, close what it doesn't show any more; return the result with how many of each.
 
         A repeat returns the first result; DUPLICATE IDEMPOTENCY_KEY_REUSED.
         """
+        ...
+
+    async def keep_again(self, extract: Extract, cases: Sequence[Case], as_of_block: int) -> None:
+        """The same for an extract that is kept already, unless a newer one has come meanwhile."""
+        ...
+
+    async def extracts(self) -> Sequence[Extract]:
+        """Return the newest extract of each source."""
         ...
 
     async def list_cases(self, query: CaseList) -> Sequence[Case]:
@@ -85,13 +105,34 @@ class Reconciliation:
         now = self._clock()
         if extracted_at > now:
             raise precondition("EXTRACT_FROM_FUTURE", "The extract was drawn later than now.")
-        liens, as_of_block = await self._store.liens_to_compare(sorted({record.vin for record in records}), self._msp_id)
-        found = compare(source, liens, records, self._msp_id, now, extracted_at)
-        cases = [Case(new_id(), one, "OPEN", now, now + TIME_TO_SETTLE[one.kind]) for one in found]
-        result = await self._store.keep(asked, source, cases, ImportResult(len(records), 0, 0, as_of_block))
-        for one in found:
-            metrics.MISMATCHES.labels(one.kind.value).inc()
+        extract = Extract(source, extracted_at, tuple(records))
+        cases, as_of_block = await self._cases(extract, now)
+        result = await self._store.keep(asked, extract, cases, ImportResult(len(records), 0, 0, as_of_block))
+        for case in cases:
+            metrics.MISMATCHES.labels(case.mismatch.kind.value).inc()
         return result
+
+    async def compare_again(self) -> None:
+        """Compare the newest extract of each source with the ledger as it is now."""
+        for extract in await self._store.extracts():
+            cases, as_of_block = await self._cases(extract, self._clock())
+            await self._store.keep_again(extract, cases, as_of_block)
+
+    async def keep_comparing(self, is_transient: Callable[[BaseException], bool]) -> None:
+        """Compare again and again, for good: the ledger moves on between extracts, and extracts grow old."""
+        while True:
+            try:
+                await self.compare_again()
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+            await asyncio.sleep(_EVERY_SECONDS)
+
+    async def _cases(self, extract: Extract, now: dt.datetime) -> tuple[list[Case], int]:
+        vins = sorted({record.vin for record in extract.records})
+        liens, as_of_block = await self._store.liens_to_compare(vins, self._msp_id)
+        found = compare(extract.source, liens, extract.records, self._msp_id, now, extract.extracted_at)
+        return [Case(new_id(), one, "OPEN", now, now + TIME_TO_SETTLE[one.kind]) for one in found], as_of_block
 
     async def list_cases(self, query: CaseList) -> Sequence[Case]:
         """Return one page of cases."""

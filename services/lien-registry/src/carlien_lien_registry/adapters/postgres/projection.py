@@ -9,6 +9,7 @@ from carlien.lien.v1 import events_pb2
 from carlien_common import outbox
 from carlien_common.postgres import Connection, Pool
 from carlien_lien_registry.adapters.postgres import tree
+from carlien_lien_registry.adapters.postgres.alerts import ChangeAlerts
 from carlien_lien_registry.adapters.postgres.rows import (
     LIEN_COLUMNS,
     RECORD_COLUMNS,
@@ -36,11 +37,12 @@ ToEvent = Callable[[Change], events_pb2.LienEvent]
 class PostgresProjection:
     """Projection on PostgreSQL."""
 
-    def __init__(self, pool: Pool, to_event: ToEvent, event_source: str) -> None:
-        """Take the pool, the conversion to the event message, and the CloudEvents source."""
+    def __init__(self, pool: Pool, to_event: ToEvent, event_source: str, msp_id: str) -> None:
+        """Take the pool, the conversion to the event message, the CloudEvents source, and who we are."""
         self._pool = pool
         self._to_event = to_event
         self._source = event_source
+        self._alerts = ChangeAlerts(msp_id, event_source)
 
     async def checkpoint(self) -> LedgerCheckpoint:
         """Return how far the read model has come."""
@@ -71,7 +73,9 @@ class PostgresProjection:
             await tree.store(conn, in_tree)
             await tree.store_anchors(conn, changes)
             await _mark_writes(conn, fresh)
-            await self._emit(conn, [change for change in changes if change.position.block_number > row["events_block"]])
+            news = [change for change in changes if change.position.block_number > row["events_block"]]
+            await self._emit(conn, news)
+            await self._alerts.write(conn, news)
             last = fresh[-1]
             await conn.execute(
                 "UPDATE ledger_checkpoint SET block_number = $1, tx_count = $2, block_hash = $3, "

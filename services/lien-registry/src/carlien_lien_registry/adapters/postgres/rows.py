@@ -65,6 +65,9 @@ RECORD_COLUMNS: Final = (
 )
 
 
+ANCHOR_COLUMNS: Final = ("block_number", "msp_id", "root", "posted_block", "posted_at", "tx_id")
+
+
 def lien_row(change: Change, superseded_block: int | None) -> tuple[object, ...]:
     """One row of lien_versions, in the order of LIEN_COLUMNS; ValueError where the change is none of a lien."""
     lien = change.lien
@@ -133,6 +136,14 @@ def record_row(change: Change, superseded_block: int | None) -> tuple[object, ..
     )
 
 
+def anchor_row(change: Change, _superseded_block: int | None = None) -> tuple[object, ...]:
+    """One row of anchors, in the order of ANCHOR_COLUMNS; ValueError where the change is none of an anchor."""
+    anchor = change.anchor
+    if anchor is None:
+        raise ValueError("the change is none of an anchor")
+    return (anchor.block_number, anchor.msp_id, anchor.root, change.position.block_number, change.changed_at, change.tx_id)
+
+
 def record_change(row: asyncpg.Record) -> Change:
     """The change in a row of record_versions."""
     position = Position(row["block_number"], row["tx_index"], row["change_index"])
@@ -141,9 +152,9 @@ def record_change(row: asyncpg.Record) -> Change:
 
 
 def canonical(row: tuple[object, ...]) -> tuple[object, ...]:
-    """A row in a form that compares: its record (the last column) parsed, since jsonb keeps no order."""
-    record = json.loads(str(row[-1]))
-    return (*row[:-1], json.dumps(record, sort_keys=True))
+    """A row in a form that compares: its record (the last column, where it is one) parsed, since jsonb keeps no order."""
+    last = str(row[-1])
+    return (*row[:-1], json.dumps(json.loads(last), sort_keys=True)) if last.startswith("{") else row
 
 
 def registered_at(row: asyncpg.Record) -> Position:

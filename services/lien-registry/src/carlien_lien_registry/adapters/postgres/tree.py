@@ -6,6 +6,7 @@ from typing import Final
 
 from carlien_common.postgres import Connection, Pool
 from carlien_lien_registry.adapters.commitments import entries_of
+from carlien_lien_registry.adapters.postgres.rows import ANCHOR_COLUMNS, anchor_row
 from carlien_lien_registry.domain.changes import Change
 from carlien_lien_registry.domain.merkle import bucket_of
 from carlien_lien_registry.service.ports import Agreement, AnchorState
@@ -72,21 +73,9 @@ async def store(conn: Connection, changes: TreeChanges) -> None:
 
 async def store_anchors(conn: Connection, changes: Iterable[Change]) -> None:
     """Write the roots that a batch's transactions posted."""
-    rows = [
-        (
-            change.anchor.block_number,
-            change.anchor.msp_id,
-            change.anchor.root,
-            change.position.block_number,
-            change.changed_at,
-            change.tx_id,
-        )
-        for change in changes
-        if change.anchor is not None
-    ]
+    rows = [anchor_row(change) for change in changes if change.anchor is not None]
     if rows:
-        columns = ("block_number", "msp_id", "root", "posted_block", "posted_at", "tx_id")
-        await conn.copy_records_to_table("anchors", records=rows, columns=columns)
+        await conn.copy_records_to_table("anchors", records=rows, columns=ANCHOR_COLUMNS)
 
 
 class PostgresTree:

@@ -1,14 +1,22 @@
 -- What a lender needs to know from the records: which cars to look at again, what detectors remember, alert cases, places, profiles.
 
--- One row per car of a stored batch. Only ever inserted by the consumer and deleted by the insight worker, so that neither waits
--- for the other. since: device time of the oldest new record; a time before the car's head means that records came late.
+-- One row per car of a stored batch. Only ever inserted by who stores records and deleted by the insight worker, so that neither
+-- waits for the other. since: device time of the oldest new record; a time before the car's head means that records came late.
 CREATE TABLE insight_due (
     due_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     vin text NOT NULL,
     since timestamptz NOT NULL,
-    noted_at timestamptz NOT NULL DEFAULT now()
+    heard_at timestamptz NOT NULL
 );
 CREATE INDEX insight_due_vin ON insight_due (vin);
+
+-- By trigger, so that no way of storing records can forget it. Records that were there already are not in fresh.
+CREATE FUNCTION note_insight_due() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO insight_due (vin, since, heard_at) SELECT vin, min(device_time), max(received_at) FROM fresh GROUP BY vin;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER frame_stored AFTER INSERT ON frame REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION note_insight_due();
 
 -- What the detectors remember of a car after its newest record (head) and after earlier ones (checkpoints: the last hours and
 -- the last days), from which a late record makes them start again. Places are in it: deleted with the car's records.

@@ -12,6 +12,8 @@ from carlien.telematics.v1 import (
     data_consent_service_pb2_grpc,
     device_service_pb2,
     device_service_pb2_grpc,
+    geofence_service_pb2,
+    geofence_service_pb2_grpc,
     telematics_service_pb2,
     telematics_service_pb2_grpc,
 )
@@ -20,23 +22,29 @@ from carlien_common.grpc.policy import Policy
 from carlien_common.grpc.server import Registration, grpc_server
 from carlien_common.lifecycle import Application
 from carlien_common.logs import get_logger
+from carlien_common.outbox import OutboxRelay
 from carlien_common.postgres import Pool
 from carlien_common.postgres.pool import ping
+from carlien_telematics.adapters.insight_worker import InsightWorker
 from carlien_telematics.adapters.kafka_consumer import FrameRecorder
 from carlien_telematics.adapters.kafka_erasure import TopicErasure
 from carlien_telematics.adapters.kafka_frames import IngestPublisher, KafkaFramePublisher, frame_producer
 from carlien_telematics.adapters.platforms_file import read_platforms
 from carlien_telematics.adapters.postgres_access import PostgresAccessStore, PostgresPresence, follow_changes
+from carlien_telematics.adapters.postgres_alerts import PostgresAlerts
+from carlien_telematics.adapters.postgres_geofences import PostgresGeofences
 from carlien_telematics.adapters.postgres_registry import PostgresRegistry, PostgresTracks
 from carlien_telematics.adapters.postgres_upkeep import Periods, Upkeep
 from carlien_telematics.codecs.jt808 import HEARTBEAT_INTERVAL, REPORT_INTERVAL
 from carlien_telematics.config import TelematicsSettings
 from carlien_telematics.gateway.limits import Limits
 from carlien_telematics.gateway.server import Gateway
+from carlien_telematics.grpc_api.alerts import AlertRpcs, GeofenceServicer
 from carlien_telematics.grpc_api.ingestion import FrameIngestion
 from carlien_telematics.grpc_api.servicers import DataConsentServicer, DeviceServicer, TelematicsServicer
 from carlien_telematics.metrics import GatewayMetrics
 from carlien_telematics.service.access import AccessBook
+from carlien_telematics.service.insight import Patience
 from carlien_telematics.service.platforms import Platforms
 
 PACKAGE = "carlien_telematics"
@@ -48,7 +56,7 @@ def registrations(pool: Pool, ingestion: FrameIngestion) -> list[Registration]:
     return [
         (
             telematics_service_pb2_grpc.add_TelematicsServiceServicer_to_server,
-            TelematicsServicer(pool, PostgresTracks, ingestion),
+            TelematicsServicer(pool, PostgresTracks, ingestion, AlertRpcs(pool, PostgresAlerts)),
             telematics_service_pb2.DESCRIPTOR.services_by_name["TelematicsService"].full_name,
         ),
         (
@@ -60,6 +68,11 @@ def registrations(pool: Pool, ingestion: FrameIngestion) -> list[Registration]:
             data_consent_service_pb2_grpc.add_DataConsentServiceServicer_to_server,
             DataConsentServicer(pool, PostgresRegistry),
             data_consent_service_pb2.DESCRIPTOR.services_by_name["DataConsentService"].full_name,
+        ),
+        (
+            geofence_service_pb2_grpc.add_GeofenceServiceServicer_to_server,
+            GeofenceServicer(pool, PostgresGeofences, PostgresAlerts),
+            geofence_service_pb2.DESCRIPTOR.services_by_name["GeofenceService"].full_name,
         ),
     ]
 
@@ -86,6 +99,8 @@ async def running(settings: TelematicsSettings) -> AsyncIterator[Running]:
         app.spawn("upkeep", _upkeep(settings, pool).run())
         if "consumer" in components:
             await _start_consumer(app, settings, pool)
+        if "insight" in components:
+            await _start_insight(app, settings, pool)
         book = AccessBook(PostgresAccessStore(pool))
         if components & {"gateway", "api"}:
             app.spawn("access changes", follow_changes(settings.postgres_dsn.get_secret_value(), book))
@@ -136,6 +151,14 @@ async def _start_consumer(app: Application, settings: TelematicsSettings, pool: 
     )
     app.spawn("consumer", loop.run())
     app.readiness("consumer", loop.check)
+
+
+async def _start_insight(app: Application, settings: TelematicsSettings, pool: Pool) -> None:
+    producer = await app.enter(kafka.producer(settings, "telematics-events"))
+    app.spawn("outbox", OutboxRelay(settings, producer).run())
+    patience = Patience(timedelta(seconds=settings.silence_grace_s), timedelta(seconds=settings.silence_interval_s))
+    source = f"/{settings.org}/telematics"
+    app.spawn("insight", InsightWorker(pool, source, patience, settings.insight_interval_s).run())
 
 
 async def _start_gateway(app: Application, settings: TelematicsSettings, pool: Pool, book: AccessBook) -> dict[str, int]:

@@ -11,7 +11,7 @@ from carlien_common.config import ServiceSettings
 class TelematicsSettings(ServiceSettings):
     """What only telematics reads."""
 
-    components: str = Field("api,gateway,consumer", pattern=r"^(api|gateway|consumer)(,(api|gateway|consumer))*$")
+    components: str = Field("api,gateway,consumer,insight", pattern=r"^(api|gateway|consumer|insight)(,(api|gateway|consumer|insight))*$")
     """What this process does. All of it on a small installation; split where gateway and consumer each need a core."""
     gb32960_host: str = "0.0.0.0"  # noqa: S104 - devices come from outside; the network policy says who reaches it
     gb32960_port: int = Field(ge=0, le=65535)
@@ -49,6 +49,12 @@ class TelematicsSettings(ServiceSettings):
     """Days a record is kept after it was received."""
     precise_days: int = Field(180, ge=7)
     """Days after which a record's places are rounded to about a kilometre."""
+    insight_interval_s: float = Field(5.0, gt=0)
+    """Between two looks at the cars that sent records: how late an alert may be, and how often a car costs work."""
+    silence_grace_s: float = Field(120.0, ge=0)
+    """A device heard so lately is not silent, whatever its clock says."""
+    silence_interval_s: float = Field(300.0, gt=0)
+    """Between two looks at the silence of one car."""
     upkeep_interval_s: float = Field(5.0, gt=0)
     """Between two turns of redaction, retention and deletion."""
     deletion_grace_s: float = Field(60.0, ge=0)

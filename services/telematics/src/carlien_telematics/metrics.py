@@ -36,6 +36,16 @@ REDACTED_DAYS = Counter("carlien_telematics_redacted_days_total", "Days of recor
 DROPPED_PARTITIONS = Counter("carlien_telematics_dropped_days_total", "Days of records dropped at the end of their retention.")
 TRACK_READS = Counter("carlien_telematics_track_reads_total", "Audited reads of a track, by rpc.", ["rpc"])
 DEVICES = Gauge("carlien_telematics_devices", "Registered devices, by state.", ["state"])
+ALERTS_OPEN = Gauge("carlien_telematics_alerts_open", "Alert cases that go on, by kind.", ["kind"])
+ALERT_CHANGES = Counter("carlien_telematics_alert_changes_total", "Changes of alert cases, by kind and state after it.", ["kind", "state"])
+ALERT_STREAMS = Gauge("carlien_telematics_alert_streams", "Streams of alerts that are open.")
+INSIGHT_RECORDS = Counter("carlien_telematics_insight_records_total", "Records that detectors looked at, replays included.")
+INSIGHT_REPLAYS = Counter("carlien_telematics_insight_replays_total", "Cars whose detectors began again because records came late.")
+INSIGHT_TOO_LATE = Counter(
+    "carlien_telematics_insight_too_late_total", "Times that records came from before all that detectors remember of their car."
+)
+INSIGHT_LAG = Gauge("carlien_telematics_insight_lag_seconds", "Age of the oldest stored record that detectors have not looked at.")
+PROFILES = Counter("carlien_telematics_profiles_total", "Profiles made, by whether they were published.", ["published"])
 
 _JT808 = {
     0x0002: "JT808_HEARTBEAT",

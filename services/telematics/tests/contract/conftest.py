@@ -50,6 +50,9 @@ async def service(
         frame_topic=make_topic("frames", partitions=3),
         consumer_group=f"test-{uuid.uuid4().hex}",
         deletion_grace_s=0.0,
+        insight_interval_s=0.2,
+        silence_grace_s=0.0,
+        silence_interval_s=0.5,
         upkeep_interval_s=0.5,
     )
     async with running(settings) as started:

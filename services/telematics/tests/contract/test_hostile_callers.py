@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from carlien.telematics.v1 import data_consent_service_pb2, device_service_pb2, telematics_service_pb2
+from carlien.telematics.v1 import data_consent_service_pb2, device_service_pb2, geofence_service_pb2, telematics_service_pb2
 from carlien_common.grpc.policy import Policy
 from carlien_common.testing import hostile
 from carlien_common.testing.pki import Pki
@@ -14,6 +14,7 @@ SERVICES = [
     telematics_service_pb2.DESCRIPTOR.services_by_name["TelematicsService"],
     device_service_pb2.DESCRIPTOR.services_by_name["DeviceService"],
     data_consent_service_pb2.DESCRIPTOR.services_by_name["DataConsentService"],
+    geofence_service_pb2.DESCRIPTOR.services_by_name["GeofenceService"],
 ]
 POLICY = Policy.load("carlien_telematics")
 

@@ -22,46 +22,55 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from carlien.telematics.v1 import alert_pb2 as carlien_dot_telematics_dot_v1_dot_alert__pb2
 from carlien.telematics.v1 import profile_pb2 as carlien_dot_telematics_dot_v1_dot_profile__pb2
 from carlien.telematics.v1 import telemetry_frame_pb2 as carlien_dot_telematics_dot_v1_dot_telemetry__frame__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.carlien/telematics/v1/telematics_service.proto\x12\x15\x63\x61rlien.telematics.v1\x1a#carlien/telematics/v1/profile.proto\x1a+carlien/telematics/v1/telemetry_frame.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"K\n\x13IngestFramesRequest\x12\x34\n\x05\x66rame\x18\x01 \x01(\x0b\x32%.carlien.telematics.v1.TelemetryFrame\"{\n\x14IngestFramesResponse\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x01 \x01(\x03\x12\x15\n\rrefused_count\x18\x02 \x01(\x03\x12\x34\n\x07refused\x18\x03 \x03(\x0b\x32#.carlien.telematics.v1.RefusedFrame\"Q\n\x0cRefusedFrame\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\"\x9c\x03\n\x0cVehicleState\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12/\n\x0b\x64\x65vice_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x08latitude\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tlongitude\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x16\n\tspeed_kmh\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x18\n\x0bodometer_km\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x18\n\x0bsoc_percent\x18\x07 \x01(\x01H\x04\x88\x01\x01\x12\x15\n\x08ignition\x18\x08 \x01(\x08H\x05\x88\x01\x01\x12\x0e\n\x06online\x18\t \x01(\x08\x12\x12\n\nlast_alarm\x18\n \x01(\t\x12/\n\x0breceived_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tdevice_id\x18\x0c \x01(\tB\x0b\n\t_latitudeB\x0c\n\n_longitudeB\x0c\n\n_speed_kmhB\x0e\n\x0c_odometer_kmB\x0e\n\x0c_soc_percentB\x0b\n\t_ignition\"\xc2\x01\n\x08Position\x12/\n\x0b\x64\x65vice_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08latitude\x18\x02 \x01(\x01\x12\x11\n\tlongitude\x18\x03 \x01(\x01\x12\x16\n\tspeed_kmh\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0bodometer_km\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x08reissued\x18\x06 \x01(\x08\x42\x0c\n\n_speed_kmhB\x0e\n\x0c_odometer_km\"%\n\x16GetVehicleStateRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\"M\n\x17GetVehicleStateResponse\x12\x32\n\x05state\x18\x01 \x01(\x0b\x32#.carlien.telematics.v1.VehicleState\"\xa8\x01\n\x14ListPositionsRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"d\n\x15ListPositionsResponse\x12\x32\n\tpositions\x18\x01 \x03(\x0b\x32\x1f.carlien.telematics.v1.Position\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xcc\x02\n\x04Trip\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x64istance_km\x18\x03 \x01(\x01\x12\x15\n\rmax_speed_kmh\x18\x04 \x01(\x01\x12\x1b\n\x0estart_latitude\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x1c\n\x0fstart_longitude\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x19\n\x0c\x65nd_latitude\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12\x1a\n\rend_longitude\x18\x08 \x01(\x01H\x03\x88\x01\x01\x42\x11\n\x0f_start_latitudeB\x12\n\x10_start_longitudeB\x0f\n\r_end_latitudeB\x10\n\x0e_end_longitude\"}\n\x10ListTripsRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\x11ListTripsResponse\x12*\n\x05trips\x18\x01 \x03(\x0b\x32\x1b.carlien.telematics.v1.Trip\"e\n\x1aGetBehaviourProfileRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x64\x61ys\x18\x03 \x01(\x05\"W\n\x1bGetBehaviourProfileResponse\x12\x38\n\x07profile\x18\x01 \x01(\x0b\x32\'.carlien.telematics.v1.BehaviourProfile2\xba\x04\n\x11TelematicsService\x12i\n\x0cIngestFrames\x12*.carlien.telematics.v1.IngestFramesRequest\x1a+.carlien.telematics.v1.IngestFramesResponse(\x01\x12p\n\x0fGetVehicleState\x12-.carlien.telematics.v1.GetVehicleStateRequest\x1a..carlien.telematics.v1.GetVehicleStateResponse\x12j\n\rListPositions\x12+.carlien.telematics.v1.ListPositionsRequest\x1a,.carlien.telematics.v1.ListPositionsResponse\x12^\n\tListTrips\x12\'.carlien.telematics.v1.ListTripsRequest\x1a(.carlien.telematics.v1.ListTripsResponse\x12|\n\x13GetBehaviourProfile\x12\x31.carlien.telematics.v1.GetBehaviourProfileRequest\x1a\x32.carlien.telematics.v1.GetBehaviourProfileResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.carlien/telematics/v1/telematics_service.proto\x12\x15\x63\x61rlien.telematics.v1\x1a!carlien/telematics/v1/alert.proto\x1a#carlien/telematics/v1/profile.proto\x1a+carlien/telematics/v1/telemetry_frame.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"K\n\x13IngestFramesRequest\x12\x34\n\x05\x66rame\x18\x01 \x01(\x0b\x32%.carlien.telematics.v1.TelemetryFrame\"{\n\x14IngestFramesResponse\x12\x16\n\x0e\x61\x63\x63\x65pted_count\x18\x01 \x01(\x03\x12\x15\n\rrefused_count\x18\x02 \x01(\x03\x12\x34\n\x07refused\x18\x03 \x03(\x0b\x32#.carlien.telematics.v1.RefusedFrame\"Q\n\x0cRefusedFrame\x12\r\n\x05index\x18\x01 \x01(\x03\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\"\x9c\x03\n\x0cVehicleState\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12/\n\x0b\x64\x65vice_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x15\n\x08latitude\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tlongitude\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x16\n\tspeed_kmh\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x18\n\x0bodometer_km\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x18\n\x0bsoc_percent\x18\x07 \x01(\x01H\x04\x88\x01\x01\x12\x15\n\x08ignition\x18\x08 \x01(\x08H\x05\x88\x01\x01\x12\x0e\n\x06online\x18\t \x01(\x08\x12\x12\n\nlast_alarm\x18\n \x01(\t\x12/\n\x0breceived_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tdevice_id\x18\x0c \x01(\tB\x0b\n\t_latitudeB\x0c\n\n_longitudeB\x0c\n\n_speed_kmhB\x0e\n\x0c_odometer_kmB\x0e\n\x0c_soc_percentB\x0b\n\t_ignition\"\xc2\x01\n\x08Position\x12/\n\x0b\x64\x65vice_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08latitude\x18\x02 \x01(\x01\x12\x11\n\tlongitude\x18\x03 \x01(\x01\x12\x16\n\tspeed_kmh\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x18\n\x0bodometer_km\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x10\n\x08reissued\x18\x06 \x01(\x08\x42\x0c\n\n_speed_kmhB\x0e\n\x0c_odometer_km\"%\n\x16GetVehicleStateRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\"M\n\x17GetVehicleStateResponse\x12\x32\n\x05state\x18\x01 \x01(\x0b\x32#.carlien.telematics.v1.VehicleState\"\xa8\x01\n\x14ListPositionsRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"d\n\x15ListPositionsResponse\x12\x32\n\tpositions\x18\x01 \x03(\x0b\x32\x1f.carlien.telematics.v1.Position\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xcc\x02\n\x04Trip\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0b\x64istance_km\x18\x03 \x01(\x01\x12\x15\n\rmax_speed_kmh\x18\x04 \x01(\x01\x12\x1b\n\x0estart_latitude\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x1c\n\x0fstart_longitude\x18\x06 \x01(\x01H\x01\x88\x01\x01\x12\x19\n\x0c\x65nd_latitude\x18\x07 \x01(\x01H\x02\x88\x01\x01\x12\x1a\n\rend_longitude\x18\x08 \x01(\x01H\x03\x88\x01\x01\x42\x11\n\x0f_start_latitudeB\x12\n\x10_start_longitudeB\x0f\n\r_end_latitudeB\x10\n\x0e_end_longitude\"}\n\x10ListTripsRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\x11ListTripsResponse\x12*\n\x05trips\x18\x01 \x03(\x0b\x32\x1b.carlien.telematics.v1.Trip\"e\n\x1aGetBehaviourProfileRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x64\x61ys\x18\x03 \x01(\x05\"W\n\x1bGetBehaviourProfileResponse\x12\x38\n\x07profile\x18\x01 \x01(\x0b\x32\'.carlien.telematics.v1.BehaviourProfile\"\xaa\x01\n\x11ListAlertsRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12/\n\x05kinds\x18\x02 \x03(\x0e\x32 .carlien.telematics.v1.AlertKind\x12\x30\n\x05state\x18\x03 \x01(\x0e\x32!.carlien.telematics.v1.AlertState\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"[\n\x12ListAlertsResponse\x12,\n\x06\x61lerts\x18\x01 \x03(\x0b\x32\x1c.carlien.telematics.v1.Alert\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"c\n\x13StreamAlertsRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12/\n\x05kinds\x18\x02 \x03(\x0e\x32 .carlien.telematics.v1.AlertKind\x12\x0e\n\x06\x63ursor\x18\x03 \x01(\t\"S\n\x14StreamAlertsResponse\x12+\n\x05\x61lert\x18\x01 \x01(\x0b\x32\x1c.carlien.telematics.v1.Alert\x12\x0e\n\x06\x63ursor\x18\x02 \x01(\t2\x88\x06\n\x11TelematicsService\x12i\n\x0cIngestFrames\x12*.carlien.telematics.v1.IngestFramesRequest\x1a+.carlien.telematics.v1.IngestFramesResponse(\x01\x12p\n\x0fGetVehicleState\x12-.carlien.telematics.v1.GetVehicleStateRequest\x1a..carlien.telematics.v1.GetVehicleStateResponse\x12j\n\rListPositions\x12+.carlien.telematics.v1.ListPositionsRequest\x1a,.carlien.telematics.v1.ListPositionsResponse\x12^\n\tListTrips\x12\'.carlien.telematics.v1.ListTripsRequest\x1a(.carlien.telematics.v1.ListTripsResponse\x12|\n\x13GetBehaviourProfile\x12\x31.carlien.telematics.v1.GetBehaviourProfileRequest\x1a\x32.carlien.telematics.v1.GetBehaviourProfileResponse\x12\x61\n\nListAlerts\x12(.carlien.telematics.v1.ListAlertsRequest\x1a).carlien.telematics.v1.ListAlertsResponse\x12i\n\x0cStreamAlerts\x12*.carlien.telematics.v1.StreamAlertsRequest\x1a+.carlien.telematics.v1.StreamAlertsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'carlien.telematics.v1.telematics_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INGESTFRAMESREQUEST']._serialized_start=188
-  _globals['_INGESTFRAMESREQUEST']._serialized_end=263
-  _globals['_INGESTFRAMESRESPONSE']._serialized_start=265
-  _globals['_INGESTFRAMESRESPONSE']._serialized_end=388
-  _globals['_REFUSEDFRAME']._serialized_start=390
-  _globals['_REFUSEDFRAME']._serialized_end=471
-  _globals['_VEHICLESTATE']._serialized_start=474
-  _globals['_VEHICLESTATE']._serialized_end=886
-  _globals['_POSITION']._serialized_start=889
-  _globals['_POSITION']._serialized_end=1083
-  _globals['_GETVEHICLESTATEREQUEST']._serialized_start=1085
-  _globals['_GETVEHICLESTATEREQUEST']._serialized_end=1122
-  _globals['_GETVEHICLESTATERESPONSE']._serialized_start=1124
-  _globals['_GETVEHICLESTATERESPONSE']._serialized_end=1201
-  _globals['_LISTPOSITIONSREQUEST']._serialized_start=1204
-  _globals['_LISTPOSITIONSREQUEST']._serialized_end=1372
-  _globals['_LISTPOSITIONSRESPONSE']._serialized_start=1374
-  _globals['_LISTPOSITIONSRESPONSE']._serialized_end=1474
-  _globals['_TRIP']._serialized_start=1477
-  _globals['_TRIP']._serialized_end=1809
-  _globals['_LISTTRIPSREQUEST']._serialized_start=1811
-  _globals['_LISTTRIPSREQUEST']._serialized_end=1936
-  _globals['_LISTTRIPSRESPONSE']._serialized_start=1938
-  _globals['_LISTTRIPSRESPONSE']._serialized_end=2001
-  _globals['_GETBEHAVIOURPROFILEREQUEST']._serialized_start=2003
-  _globals['_GETBEHAVIOURPROFILEREQUEST']._serialized_end=2104
-  _globals['_GETBEHAVIOURPROFILERESPONSE']._serialized_start=2106
-  _globals['_GETBEHAVIOURPROFILERESPONSE']._serialized_end=2193
-  _globals['_TELEMATICSSERVICE']._serialized_start=2196
-  _globals['_TELEMATICSSERVICE']._serialized_end=2766
+  _globals['_INGESTFRAMESREQUEST']._serialized_start=223
+  _globals['_INGESTFRAMESREQUEST']._serialized_end=298
+  _globals['_INGESTFRAMESRESPONSE']._serialized_start=300
+  _globals['_INGESTFRAMESRESPONSE']._serialized_end=423
+  _globals['_REFUSEDFRAME']._serialized_start=425
+  _globals['_REFUSEDFRAME']._serialized_end=506
+  _globals['_VEHICLESTATE']._serialized_start=509
+  _globals['_VEHICLESTATE']._serialized_end=921
+  _globals['_POSITION']._serialized_start=924
+  _globals['_POSITION']._serialized_end=1118
+  _globals['_GETVEHICLESTATEREQUEST']._serialized_start=1120
+  _globals['_GETVEHICLESTATEREQUEST']._serialized_end=1157
+  _globals['_GETVEHICLESTATERESPONSE']._serialized_start=1159
+  _globals['_GETVEHICLESTATERESPONSE']._serialized_end=1236
+  _globals['_LISTPOSITIONSREQUEST']._serialized_start=1239
+  _globals['_LISTPOSITIONSREQUEST']._serialized_end=1407
+  _globals['_LISTPOSITIONSRESPONSE']._serialized_start=1409
+  _globals['_LISTPOSITIONSRESPONSE']._serialized_end=1509
+  _globals['_TRIP']._serialized_start=1512
+  _globals['_TRIP']._serialized_end=1844
+  _globals['_LISTTRIPSREQUEST']._serialized_start=1846
+  _globals['_LISTTRIPSREQUEST']._serialized_end=1971
+  _globals['_LISTTRIPSRESPONSE']._serialized_start=1973
+  _globals['_LISTTRIPSRESPONSE']._serialized_end=2036
+  _globals['_GETBEHAVIOURPROFILEREQUEST']._serialized_start=2038
+  _globals['_GETBEHAVIOURPROFILEREQUEST']._serialized_end=2139
+  _globals['_GETBEHAVIOURPROFILERESPONSE']._serialized_start=2141
+  _globals['_GETBEHAVIOURPROFILERESPONSE']._serialized_end=2228
+  _globals['_LISTALERTSREQUEST']._serialized_start=2231
+  _globals['_LISTALERTSREQUEST']._serialized_end=2401
+  _globals['_LISTALERTSRESPONSE']._serialized_start=2403
+  _globals['_LISTALERTSRESPONSE']._serialized_end=2494
+  _globals['_STREAMALERTSREQUEST']._serialized_start=2496
+  _globals['_STREAMALERTSREQUEST']._serialized_end=2595
+  _globals['_STREAMALERTSRESPONSE']._serialized_start=2597
+  _globals['_STREAMALERTSRESPONSE']._serialized_end=2680
+  _globals['_TELEMATICSSERVICE']._serialized_start=2683
+  _globals['_TELEMATICSSERVICE']._serialized_end=3459
 # @@protoc_insertion_point(module_scope)

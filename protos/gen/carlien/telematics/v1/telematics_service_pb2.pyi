@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from carlien.telematics.v1 import alert_pb2 as _alert_pb2
 from carlien.telematics.v1 import profile_pb2 as _profile_pb2
 from carlien.telematics.v1 import telemetry_frame_pb2 as _telemetry_frame_pb2
 from collections import abc as _abc
@@ -553,3 +554,131 @@ class GetBehaviourProfileResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetBehaviourProfileResponse: _TypeAlias = GetBehaviourProfileResponse  # noqa: Y015
+
+@_typing.final
+class ListAlertsRequest(_message.Message):
+    """Request of ListAlerts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIN_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    vin: _builtins.str
+    """Only cases of this car, where set."""
+    state: _alert_pb2.AlertState.ValueType
+    """Only cases in this state, where set."""
+    page_size: _builtins.int
+    """At most this many, 100 where zero, never more than 1000."""
+    page_token: _builtins.str
+    """From an earlier answer; empty for the first page."""
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[_alert_pb2.AlertKind.ValueType]:
+        """Only cases of these kinds, where set."""
+
+    def __init__(
+        self,
+        *,
+        vin: _builtins.str = ...,
+        kinds: _abc.Iterable[_alert_pb2.AlertKind.ValueType] | None = ...,
+        state: _alert_pb2.AlertState.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kinds", b"kinds", "page_size", b"page_size", "page_token", b"page_token", "state", b"state", "vin", b"vin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAlertsRequest: _TypeAlias = ListAlertsRequest  # noqa: Y015
+
+@_typing.final
+class ListAlertsResponse(_message.Message):
+    """Response of ListAlerts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALERTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty on the last."""
+    @_builtins.property
+    def alerts(self) -> _containers.RepeatedCompositeFieldContainer[_alert_pb2.Alert]:
+        """Cases, newest first."""
+
+    def __init__(
+        self,
+        *,
+        alerts: _abc.Iterable[_alert_pb2.Alert] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alerts", b"alerts", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAlertsResponse: _TypeAlias = ListAlertsResponse  # noqa: Y015
+
+@_typing.final
+class StreamAlertsRequest(_message.Message):
+    """Request of StreamAlerts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIN_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    vin: _builtins.str
+    """Only cases of this car, where set."""
+    cursor: _builtins.str
+    """From an earlier response, to go on after it; from now on where empty. 0 starts with the oldest change that is kept (30 days)."""
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[_alert_pb2.AlertKind.ValueType]:
+        """Only cases that are of these kinds when they change, where set."""
+
+    def __init__(
+        self,
+        *,
+        vin: _builtins.str = ...,
+        kinds: _abc.Iterable[_alert_pb2.AlertKind.ValueType] | None = ...,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "kinds", b"kinds", "vin", b"vin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamAlertsRequest: _TypeAlias = StreamAlertsRequest  # noqa: Y015
+
+@_typing.final
+class StreamAlertsResponse(_message.Message):
+    """Response of StreamAlerts: one change of a case."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALERT_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
+    cursor: _builtins.str
+    """Where to go on from after this change."""
+    @_builtins.property
+    def alert(self) -> _alert_pb2.Alert:
+        """The case after the change."""
+
+    def __init__(
+        self,
+        *,
+        alert: _alert_pb2.Alert | None = ...,
+        cursor: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["alert", b"alert"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alert", b"alert", "cursor", b"cursor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamAlertsResponse: _TypeAlias = StreamAlertsResponse  # noqa: Y015

@@ -60,6 +60,16 @@ class TelematicsServiceStub:
                 request_serializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.GetBehaviourProfileRequest.SerializeToString,
                 response_deserializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.GetBehaviourProfileResponse.FromString,
                 _registered_method=True)
+        self.ListAlerts = channel.unary_unary(
+                '/carlien.telematics.v1.TelematicsService/ListAlerts',
+                request_serializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.ListAlertsRequest.SerializeToString,
+                response_deserializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.ListAlertsResponse.FromString,
+                _registered_method=True)
+        self.StreamAlerts = channel.unary_stream(
+                '/carlien.telematics.v1.TelematicsService/StreamAlerts',
+                request_serializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.StreamAlertsRequest.SerializeToString,
+                response_deserializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.StreamAlertsResponse.FromString,
+                _registered_method=True)
 
 
 class TelematicsServiceServicer:
@@ -102,6 +112,20 @@ class TelematicsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAlerts(self, request, context):
+        """Lists alert cases of cars with a consent in force, newest first; every read is audited.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamAlerts(self, request, context):
+        """Streams every change of an alert case in the order it was stored, from a cursor on and then as they come; audited.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TelematicsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -129,6 +153,16 @@ def add_TelematicsServiceServicer_to_server(servicer, server):
                     servicer.GetBehaviourProfile,
                     request_deserializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.GetBehaviourProfileRequest.FromString,
                     response_serializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.GetBehaviourProfileResponse.SerializeToString,
+            ),
+            'ListAlerts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAlerts,
+                    request_deserializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.ListAlertsRequest.FromString,
+                    response_serializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.ListAlertsResponse.SerializeToString,
+            ),
+            'StreamAlerts': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamAlerts,
+                    request_deserializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.StreamAlertsRequest.FromString,
+                    response_serializer=carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.StreamAlertsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -267,6 +301,60 @@ class TelematicsService:
             '/carlien.telematics.v1.TelematicsService/GetBehaviourProfile',
             carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.GetBehaviourProfileRequest.SerializeToString,
             carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.GetBehaviourProfileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAlerts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carlien.telematics.v1.TelematicsService/ListAlerts',
+            carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.ListAlertsRequest.SerializeToString,
+            carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.ListAlertsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamAlerts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/carlien.telematics.v1.TelematicsService/StreamAlerts',
+            carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.StreamAlertsRequest.SerializeToString,
+            carlien_dot_telematics_dot_v1_dot_telematics__service__pb2.StreamAlertsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,10 @@ class TelematicsServiceStub:
     """Lists the trips of a car, found in its records; every read is audited."""
     GetBehaviourProfile: _grpc.UnaryUnaryMultiCallable[_telematics_service_pb2.GetBehaviourProfileRequest, _telematics_service_pb2.GetBehaviourProfileResponse]
     """Tells how a car is used, with reasons and with how that was validated; every read is audited."""
+    ListAlerts: _grpc.UnaryUnaryMultiCallable[_telematics_service_pb2.ListAlertsRequest, _telematics_service_pb2.ListAlertsResponse]
+    """Lists alert cases of cars with a consent in force, newest first; every read is audited."""
+    StreamAlerts: _grpc.UnaryStreamMultiCallable[_telematics_service_pb2.StreamAlertsRequest, _telematics_service_pb2.StreamAlertsResponse]
+    """Streams every change of an alert case in the order it was stored, from a cursor on and then as they come; audited."""
 
 @_typing.type_check_only
 class TelematicsServiceAsyncStub(TelematicsServiceStub):
@@ -63,6 +67,10 @@ class TelematicsServiceAsyncStub(TelematicsServiceStub):
     """Lists the trips of a car, found in its records; every read is audited."""
     GetBehaviourProfile: _aio.UnaryUnaryMultiCallable[_telematics_service_pb2.GetBehaviourProfileRequest, _telematics_service_pb2.GetBehaviourProfileResponse]  # type: ignore[assignment]
     """Tells how a car is used, with reasons and with how that was validated; every read is audited."""
+    ListAlerts: _aio.UnaryUnaryMultiCallable[_telematics_service_pb2.ListAlertsRequest, _telematics_service_pb2.ListAlertsResponse]  # type: ignore[assignment]
+    """Lists alert cases of cars with a consent in force, newest first; every read is audited."""
+    StreamAlerts: _aio.UnaryStreamMultiCallable[_telematics_service_pb2.StreamAlertsRequest, _telematics_service_pb2.StreamAlertsResponse]  # type: ignore[assignment]
+    """Streams every change of an alert case in the order it was stored, from a cursor on and then as they come; audited."""
 
 class TelematicsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers what is known of a car from its devices."""
@@ -108,5 +116,21 @@ class TelematicsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_telematics_service_pb2.GetBehaviourProfileResponse, _abc.Awaitable[_telematics_service_pb2.GetBehaviourProfileResponse]]:
         """Tells how a car is used, with reasons and with how that was validated; every read is audited."""
+
+    @_abc_1.abstractmethod
+    def ListAlerts(
+        self,
+        request: _telematics_service_pb2.ListAlertsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_telematics_service_pb2.ListAlertsResponse, _abc.Awaitable[_telematics_service_pb2.ListAlertsResponse]]:
+        """Lists alert cases of cars with a consent in force, newest first; every read is audited."""
+
+    @_abc_1.abstractmethod
+    def StreamAlerts(
+        self,
+        request: _telematics_service_pb2.StreamAlertsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_telematics_service_pb2.StreamAlertsResponse], _abc.AsyncIterator[_telematics_service_pb2.StreamAlertsResponse]]:
+        """Streams every change of an alert case in the order it was stored, from a cursor on and then as they come; audited."""
 
 def add_TelematicsServiceServicer_to_server(servicer: TelematicsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

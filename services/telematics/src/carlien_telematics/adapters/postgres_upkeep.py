@@ -44,6 +44,10 @@ _FORGET = (
     *(f"DELETE FROM {table} WHERE vin = $1 AND received_at <= $2" for table in ("frame", "position", "vehicle_state")),
     # what detectors remember of the car; with records of a later consent they begin anew
     *(f"DELETE FROM {table} WHERE vin = $1 AND $2::timestamptz IS NOT NULL" for table in ("car_watch", "car_checkpoint", "insight_due")),
+    "DELETE FROM alert WHERE vin = $1 AND last_signal_at <= $2",
+    "DELETE FROM alert_change WHERE vin = $1 AND changed_at <= $2",
+    "DELETE FROM car_profile WHERE vin = $1 AND computed_at <= $2",
+    "DELETE FROM geofence WHERE vin = $1 AND updated_at <= $2",
 )
 _TOPIC_DUE = "SELECT max(rows_deleted_at) FROM deletion WHERE rows_deleted_at IS NOT NULL AND done_at IS NULL"
 _TOPIC_DONE = "UPDATE deletion SET done_at = $2 WHERE rows_deleted_at <= $1 AND done_at IS NULL"

@@ -27,6 +27,7 @@ from carlien_common.wire import instant_from_proto
 from carlien_telematics.domain.behaviour import profile
 from carlien_telematics.domain.trips import Sample, odometer_truth, trips
 from carlien_telematics.grpc_api import converters
+from carlien_telematics.grpc_api.alerts import AlertRpcs
 from carlien_telematics.grpc_api.ingestion import FrameIngestion
 from carlien_telematics.metrics import TRACK_READS
 from carlien_telematics.service import reading, registry
@@ -175,10 +176,11 @@ class DataConsentServicer(data_consent_service_pb2_grpc.DataConsentServiceServic
 class TelematicsServicer(telematics_service_pb2_grpc.TelematicsServiceServicer):
     """`TelematicsService`."""
 
-    def __init__(self, pool: Pool, stores: Tracks, ingestion: FrameIngestion, clock: Clock = utc_now) -> None:
+    def __init__(self, pool: Pool, stores: Tracks, ingestion: FrameIngestion, alerts: AlertRpcs, clock: Clock = utc_now) -> None:
         self._pool = pool
         self._stores = stores
         self._ingestion = ingestion
+        self._alerts = alerts
         self._clock = clock
 
     async def IngestFrames(
@@ -237,6 +239,19 @@ class TelematicsServicer(telematics_service_pb2_grpc.TelematicsServiceServicer):
         seen = await asyncio.to_thread(lambda: profile(samples, trips(samples), odometer_truth(samples)))
         message = converters.profile_to_proto(request.vin, start, end, seen)
         return telematics_service_pb2.GetBehaviourProfileResponse(profile=message)
+
+    async def ListAlerts(
+        self, request: telematics_service_pb2.ListAlertsRequest, _context: Context
+    ) -> telematics_service_pb2.ListAlertsResponse:
+        """Lists alert cases."""
+        return await self._alerts.list_alerts(request)
+
+    async def StreamAlerts(
+        self, request: telematics_service_pb2.StreamAlertsRequest, _context: Context
+    ) -> AsyncIterator[telematics_service_pb2.StreamAlertsResponse]:
+        """Streams changes of alert cases."""
+        async for change in self._alerts.stream_alerts(request):
+            yield change
 
     async def _period(self, vin: str, start: datetime, end: datetime, rpc: str) -> Sequence[Sample]:
         async with self._pool.acquire() as connection, connection.transaction():

@@ -131,8 +131,11 @@ class Application:
             kind = error = traceback = None
             if self._main is not None:
                 self._main.uncancel()
-        await self._group.__aexit__(kind, error, traceback)
-        limit.cancel()
+        try:
+            await self._group.__aexit__(kind, error, traceback)
+        finally:
+            # Also where that raises: the application has stopped, and its process may live on (a test that cancels it).
+            limit.cancel()
         log.info("stopped")
         return interrupted
 

@@ -36,9 +36,12 @@ logs: | $(LOCAL) ## The end of a part's log: make logs s=kafka
 	@$(LOCAL) logs $(or $(s),$(error Name the part: make logs s=NAME (make status lists them)))
 
 ##@ Generated files
-.PHONY: protos lock
+.PHONY: protos docs lock
 protos: setup ## Generate the Python package of protos/ anew
 	@protos/generate.sh
+
+docs: setup ## Write the API reference in docs/api anew, from the protos and the policies
+	@.venv/bin/python docs/api.py
 
 lock: setup ## Resolve the Python dependencies anew into requirements/
 	@requirements/lock.sh
@@ -49,7 +52,7 @@ demo: up ## Start everything and run one loan from VIN search to discharge; leav
 	@source .local/env && PYTHONPATH=integration-tests .venv/bin/python -m loan_scenario.story --report .local/demo-report.json --data-source "$$CARLIEN_MODEL_SOURCE"
 
 ##@ Checks and tests
-.PHONY: check test test-faults test-chart bench scan
+.PHONY: check test test-faults test-chart soak bench scan
 check: setup ## Format, lint, types, import contracts, protos, generated code, chaincode vet, secret and hash scan
 	@.ci/check
 
@@ -59,6 +62,9 @@ test: setup ## Unit, contract and integration tests against a PostgreSQL, Kafka 
 
 test-faults: setup ## Every kill and cut, on the tests' own stack
 	@integration-tests/run.sh -m faults
+
+soak: setup ## Work with faults by chance on a stack of its own, then all compared with all (MINUTES=30)
+	@integration-tests/soak.sh $(or $(MINUTES),30)
 
 bench: up ## Measure the running stack, each figure beside its reference, into .local/bench.json (B=area: one area)
 	@source .local/env && PYTHONPATH=integration-tests .venv/bin/python -m benchmarks.run $(if $(B),--area $(B))

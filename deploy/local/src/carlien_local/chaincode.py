@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import tarfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -83,13 +84,9 @@ def up(starter: Starter) -> bool:
     """Builds, deploys what isn't deployed yet, and runs one chaincode process per org."""
     layout = starter.layout
     binary = build(starter)
-    label = f"{NAME}_{source_digest(layout)}"
-    packages = {org.name: package(label, _connection(org)) for org in orgs(layout)}
-    ids = {name: f"{label}:{hashlib.sha256(content).hexdigest()}" for name, content in packages.items()}
-    version = hashlib.sha256("".join(sorted(ids.values())).encode()).hexdigest()[:12]
-    committed = _committed(starter)
-    if committed is None or committed[0] != version:
-        _deploy(starter, version, (committed[1] if committed else 0) + 1, packages, ids)
+    packages = packed(layout, lambda org: org.layout.address(f"chaincode-{org.name}"))
+    ids = {name: package_id(layout, content) for name, content in packages.items()}
+    deploy(starter, packages)
     with ThreadPoolExecutor() as pool:
         started = list(pool.map(lambda org: _run(starter, org, binary, ids[org.name]), orgs(layout)))
     for old in binary.parent.iterdir():
@@ -98,9 +95,24 @@ def up(starter: Starter) -> bool:
     return any(started)
 
 
-def _connection(org: Org) -> dict[str, object]:
-    """Plaintext: both ends are processes of the same user on loopback."""
-    return {"address": org.layout.address(f"chaincode-{org.name}"), "dial_timeout": "5s", "tls_required": False}
+def packed(layout: Layout, address: Callable[[Org], str]) -> dict[str, bytes]:
+    """Each org's package, by its name. Plaintext: a peer and its chaincode run side by side, on loopback or a network of their own."""
+    label = f"{NAME}_{source_digest(layout)}"
+    return {org.name: package(label, {"address": address(org), "dial_timeout": "5s", "tls_required": False}) for org in orgs(layout)}
+
+
+def package_id(layout: Layout, content: bytes) -> str:
+    """What the peer calls a package, and the chaincode process must call itself."""
+    return f"{NAME}_{source_digest(layout)}:{hashlib.sha256(content).hexdigest()}"
+
+
+def deploy(starter: Starter, packages: dict[str, bytes]) -> None:
+    """Has the channel run these packages, unless it does."""
+    ids = {name: package_id(starter.layout, content) for name, content in packages.items()}
+    version = hashlib.sha256("".join(sorted(ids.values())).encode()).hexdigest()[:12]
+    committed = _committed(starter)
+    if committed is None or committed[0] != version:
+        _deploy(starter, version, (committed[1] if committed else 0) + 1, packages, ids)
 
 
 def _run(starter: Starter, org: Org, binary: Path, package_id: str) -> bool:

@@ -10,6 +10,7 @@ import json
 import re
 import shutil
 import string
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,13 +102,13 @@ def tool(layout: Layout, name: str) -> Path:
 def up(starter: Starter) -> bool:
     """The network with its channel, without chaincode. True when a process had to be started."""
     layout = starter.layout
-    _write_config(layout)
-    _generate(starter)
+    write_config(layout, layout.root / "deploy/fabric/builders/ccaas")
+    generate(starter)
     with ThreadPoolExecutor() as pool:
         starts = [pool.submit(_start_orderer, starter)]
         starts += [pool.submit(_start_peer, starter, org) for org in orgs(layout)]
         started = [start.result() for start in starts]
-        list(pool.map(lambda org: _join_peer(starter, org), orgs(layout)))
+        list(pool.map(lambda org: join_peer(starter, org), orgs(layout)))
     return any(started)
 
 
@@ -128,22 +129,27 @@ def _knows_another_peer(org: Org) -> bool:
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
-def _write_config(layout: Layout) -> None:
-    """core.yaml and orderer.yaml: the release's samples, changed only where environment variables can't."""
+def write_config(layout: Layout, builder: Path) -> None:
+    """core.yaml and orderer.yaml: the release's samples, changed only where environment variables can't.
+
+    `builder` is the external builder's folder as the peer sees it.
+    """
     source, target = layout.fabric_tools / "config", folder(layout) / "config"
     if not source.is_dir():
         raise StackError(f"Fabric isn't in {layout.fabric_tools}: run `make setup`.")
     target.mkdir(parents=True, exist_ok=True)
     core = yaml.safe_load((source / "core.yaml").read_text())
     core["vm"]["endpoint"] = ""  # no Docker; an empty environment variable would be ignored
-    builder = layout.root / "deploy/fabric/builders/ccaas"
     core["chaincode"]["externalBuilders"] = [{"name": "ccaas", "path": str(builder), "propagateEnvironment": ["HOME"]}]
     (target / "core.yaml").write_text(yaml.safe_dump(core, sort_keys=False))
     shutil.copyfile(source / "orderer.yaml", target / "orderer.yaml")
 
 
-def _generate(starter: Starter) -> None:
-    """Key material and genesis block, once. The block is written last, so it vouches for the rest."""
+def generate(starter: Starter, host: Callable[[str], str] = lambda _: "127.0.0.1") -> None:
+    """Key material and genesis block, once. The block is written last, so it vouches for the rest.
+
+    `host` names the host that the network's members reach a part at.
+    """
     layout = starter.layout
     home, block = folder(layout), folder(layout) / "genesis.block"
     if not block.exists():
@@ -152,8 +158,9 @@ def _generate(starter: Starter) -> None:
         config = layout.root / "deploy/fabric/crypto-config.yaml"
         starter.run("fabric", [tool(layout, "cryptogen"), "generate", f"--config={config}", f"--output={home / 'crypto'}"])
         template = string.Template((layout.root / "deploy/fabric/configtx.yaml").read_text())
-        ports = {name.replace("-", "_"): layout.port(name) for name in ("orderer", "peer-org1", "peer-org2")}
-        (home / "configtx.yaml").write_text(template.substitute(ports))
+        parts = {name.replace("-", "_"): name for name in ("orderer", "peer-org1", "peer-org2")}
+        places = {key: str(layout.port(name)) for key, name in parts.items()} | {f"{key}_host": host(name) for key, name in parts.items()}
+        (home / "configtx.yaml").write_text(template.substitute(places))
         draft = home / "genesis.block.new"
         configtxgen: list[str | Path] = [tool(layout, "configtxgen"), "-profile", "Carlien", "-channelID", CHANNEL, "-outputBlock", draft]
         starter.run("fabric", configtxgen, env={"FABRIC_CFG_PATH": str(home)})
@@ -196,11 +203,17 @@ def _start_orderer(starter: Starter) -> bool:
         probe=f"{operations}/healthz",
     )
     started = starter.ensure(spec, lambda: answers(spec) and _channels(layout) is not None)
+    join_orderer(starter)
+    return started
+
+
+def join_orderer(starter: Starter) -> None:
+    """Has the orderer serve the channel."""
+    layout = starter.layout
     if CHANNEL not in (_channels(layout) or ()):
         block = folder(layout) / "genesis.block"
         join: list[str | Path] = ["channel", "join", "--channelID", CHANNEL, "--config-block", block]
         starter.run("orderer", [tool(layout, "osnadmin"), *join, "-o", layout.address("orderer-admin")])
-    return started
 
 
 def _channels(layout: Layout) -> set[str] | None:
@@ -252,7 +265,8 @@ def _start_peer(starter: Starter, org: Org) -> bool:
     return starter.ensure(spec, lambda: answers(spec) and accepts(layout.port(name)))
 
 
-def _join_peer(starter: Starter, org: Org) -> None:
+def join_peer(starter: Starter, org: Org) -> None:
+    """Has an org's peer follow the channel."""
     peer, env = tool(starter.layout, "peer"), org.admin_env()
     if CHANNEL not in starter.run(org.peer, [peer, "channel", "list"], env=env).split():
         starter.run(org.peer, [peer, "channel", "join", "-b", folder(starter.layout) / "genesis.block"], env=env)

@@ -19,6 +19,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 ORGS = ("org1", "org2")
 ROLES = ("originator", "collections", "analyst", "model-risk", "device-ingest", "registrar", "admin", "service")
+# Where a service is reached: on this machine, and by its name in deploy/compose.
+HOSTS = ("localhost", "valuation", "lien-registry", "lien-registry-org2", "telematics", "pricing")
 LIFETIME = dt.timedelta(days=825)
 RENEW_BEFORE = dt.timedelta(days=30)
 # Clocks of two machines (or a container) may differ a little.
@@ -58,7 +60,7 @@ def _issue(target: Path, org: str, role: str, ca_key: ec.EllipticCurvePrivateKey
     subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, org), x509.NameAttribute(NameOID.COMMON_NAME, role)])
     names = [
         x509.UniformResourceIdentifier(f"spiffe://carlien/{org}/{role}"),
-        x509.DNSName("localhost"),
+        *(x509.DNSName(host) for host in HOSTS),
         x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
     ]
     purposes = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]

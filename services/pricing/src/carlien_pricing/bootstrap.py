@@ -26,11 +26,13 @@ from carlien_common.postgres.pool import ping
 from carlien_pricing import metrics
 from carlien_pricing.adapters.codec import input_hash
 from carlien_pricing.adapters.consumers import AlertConsumer, AppraisalConsumer, IndexConsumer, LienConsumer, ProfileConsumer
-from carlien_pricing.adapters.models import load_scorecard
+from carlien_pricing.adapters.lien_registry import GrpcLienRegistry
+from carlien_pricing.adapters.models import load_scorecard, load_usage_model
 from carlien_pricing.adapters.outlet import Outlet
 from carlien_pricing.adapters.policies import parse_bundle, read_files
 from carlien_pricing.adapters.postgres import PostgresStore
-from carlien_pricing.adapters.upstream import GrpcLienRegistry, GrpcTelematics, GrpcValuation
+from carlien_pricing.adapters.telematics import GrpcTelematics
+from carlien_pricing.adapters.upstream import GrpcValuation
 from carlien_pricing.config import PricingSettings
 from carlien_pricing.grpc_api.pricing_servicer import PricingServicer
 from carlien_pricing.grpc_api.watch_servicer import WatchServicer
@@ -51,6 +53,7 @@ async def serve(settings: PricingSettings, clock: Clock = utc_now, started: Call
     texts = read_files(settings.policies_dir)
     policies = parse_bundle(texts)
     model = load_scorecard(settings.borrower_model_file) if settings.borrower_model_file else None
+    usage_model = load_usage_model(settings.usage_model_file) if settings.usage_model_file else None
     async with Application(settings, NAME) as app:
         pool = await app.enter(postgres.pool(settings))
         await postgres.verify_schema(pool, PACKAGE)
@@ -69,6 +72,7 @@ async def serve(settings: PricingSettings, clock: Clock = utc_now, started: Call
                 GrpcLienRegistry(liens, settings.lien_registry_timeout_s),
                 ask_telematics,
                 model,
+                usage_model,
             ),
             policies,
             clock,

@@ -17,13 +17,15 @@ class PricingSettings(ServiceSettings):
     valuation_timeout_s: float = Field(3.0, gt=0)
     """After that a quote is refused with VALUATION_UNAVAILABLE."""
     lien_registry_timeout_s: float = Field(2.0, gt=0)
-    """After that a quote is refused with LIEN_REGISTRY_UNAVAILABLE."""
+    """After that a quote is refused with LIEN_REGISTRY_UNAVAILABLE; the same time covers the ranking of what was found."""
     telematics_timeout_s: float = Field(0.5, gt=0)
-    """After that the worst usage grade is assumed."""
+    """After that the worst usage grade is assumed; the same time covers the car's profile."""
     policies_dir: Path | None = None
     """Law and house tables instead of the packaged ones; all files of the packaged folder must be there."""
     borrower_model_file: Path | None = None
     """A scorecard.json of `carlien-pricing train`; without one, borrower features are not used."""
+    usage_model_file: Path | None = None
+    """A usage-to-credit model of `carlien-pricing usage-lift --out`; without one, usage doesn't touch the PD."""
     appraisal_topic: str = "carlien.valuation.appraisal.v1"
     index_topic: str = "carlien.valuation.index.v1"
     index_segment: str = "all"

@@ -80,6 +80,8 @@ def quote_message(record: QuoteRecord) -> quote_pb2.Quote:
             matrix=priced.matrix_version,
             borrower_model=inputs.borrower.model_version or inputs.borrower.origin.lower(),
             software=record.software_version,
+            usage_model="" if inputs.borrower.usage_model_outdated else inputs.borrower.usage_model,
+            engine=record.engine_version,
         ),
         input_hash=record.input_hash,
         quoted_at=instant_to_proto(record.quoted_at),
@@ -113,7 +115,15 @@ def quote_message(record: QuoteRecord) -> quote_pb2.Quote:
             for down in record.step_downs
         ],
         borrower_reason_codes=inputs.borrower.reason_codes,
+        lien_rank=inputs.lien.rank or (1 if inputs.lien.first else len(inputs.lien.live_registrations) + 1),
+        prior_claims=money(inputs.lien.prior_claims),
     )
+    if inputs.usage.telemetry is not None and inputs.usage.telemetry.known:
+        message.telemetry_trust = inputs.usage.telemetry.trust
+    if request.down_payment is not None:
+        message.down_payment.CopyFrom(money(request.down_payment))
+    if inputs.market is not None and inputs.market.known:
+        message.market_change = inputs.market.change
     if record.accepted_at is not None:
         message.accepted_at.CopyFrom(instant_to_proto(record.accepted_at))
     return message
@@ -164,6 +174,7 @@ def _loss_message(loss: LossFigures, currency: str) -> quote_pb2.LossFigures:
         loss_given_default=loss.lgd,
         ltv_above_one_probability=loss.shortfall_probability,
         seed=loss.seed,
+        cumulative_default_probability=loss.cumulative_pd,
     )
 
 

@@ -17,7 +17,14 @@ from google.type.money_pb2 import Money
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from kafka import KafkaConsumer, KafkaProducer
 
-from carlien.lien.v1 import certificate_pb2, lien_pb2, search_service_pb2, search_service_pb2_grpc
+from carlien.lien.v1 import (
+    certificate_pb2,
+    lien_pb2,
+    lien_service_pb2,
+    lien_service_pb2_grpc,
+    search_service_pb2,
+    search_service_pb2_grpc,
+)
 from carlien.lien.v1 import events_pb2 as lien_events_pb2
 from carlien.pricing.v1 import (
     collateral_watch_service_pb2_grpc,
@@ -60,6 +67,7 @@ def day(value: date) -> Date:
 class Neighbours(
     valuation_service_pb2_grpc.ValuationServiceServicer,
     search_service_pb2_grpc.SearchServiceServicer,
+    lien_service_pb2_grpc.LienServiceServicer,
     telematics_service_pb2_grpc.TelematicsServiceServicer,
 ):
     """Valuation, lien registry and telematics in one server; a test says what they answer."""
@@ -69,7 +77,12 @@ class Neighbours(
     currency: str = "CNY"
     abstain: str = ""
     liens: list[lien_pb2.Lien] = field(default_factory=list)
+    ranks: dict[str, int] = field(default_factory=dict)
+    """Rank by registration number; ours is under the empty one."""
     device_time: datetime | None = None
+    trust: float | None = 1.0
+    days: int = 30
+    km_per_day: float = 60.0
     down: set[str] = field(default_factory=set)
     slow: set[str] = field(default_factory=set)
     appraisal_requests: list[valuation_service_pb2.AppraiseRequest] = field(default_factory=list)
@@ -148,6 +161,21 @@ class Neighbours(
             )
         )
 
+    async def RankPriorities(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self._behave("ranks", context)
+        ranks = [
+            lien_service_pb2.PriorityRank(registration_number=number, rank=rank, rule="CIVIL_CODE_414")
+            for number, rank in self.ranks.items()
+        ]
+        return lien_service_pb2.RankPrioritiesResponse(ranks=ranks)
+
+    async def GetBehaviourProfile(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self._behave("profile", context)
+        profile = profile_pb2.BehaviourProfile(vin=request.vin, days=self.days, active_days=self.days, km_per_day=self.km_per_day)
+        if self.trust is not None:
+            profile.trust.CopyFrom(profile_pb2.TelemetryTrust(score=self.trust, reasons=["UNSIGNED"]))
+        return telematics_service_pb2.GetBehaviourProfileResponse(profile=profile)
+
     async def GetVehicleState(self, request: Any, context: Any) -> Any:  # noqa: N802
         await self._behave("telematics", context)
         if self.device_time is None:
@@ -163,6 +191,7 @@ async def neighbours(credentials: grpc.ServerCredentials) -> AsyncIterator[tuple
     servicer = Neighbours()
     valuation_service_pb2_grpc.add_ValuationServiceServicer_to_server(servicer, server)
     search_service_pb2_grpc.add_SearchServiceServicer_to_server(servicer, server)
+    lien_service_pb2_grpc.add_LienServiceServicer_to_server(servicer, server)
     telematics_service_pb2_grpc.add_TelematicsServiceServicer_to_server(servicer, server)
     port = server.add_secure_port("127.0.0.1:0", credentials)
     await server.start()

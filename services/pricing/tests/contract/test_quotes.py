@@ -64,7 +64,10 @@ class TestQuote:
         assert request.vehicle == vehicle()
         (forecast,) = service.neighbours.forecast_requests
         assert (forecast.horizon_months, forecast.annual_mileage_km, forecast.vehicle) == (29, 18_000, vehicle())
-        assert answer.reasons == []
+        assert [reason.code for reason in answer.reasons] == ["MARKET_UNKNOWN"]
+        assert (answer.lien_rank, answer.telemetry_trust, answer.versions.engine) == (1, 1.0, "2")
+        assert len(answer.loss.cumulative_default_probability) == 24
+        assert {step.axis for step in answer.matrix_steps} == {1, 2, 3}
         events = await service.quote_events(lambda found: any(event.quote.quote_id == answer.quote_id for event in found))
         (event,) = [event for event in events if event.quote.quote_id == answer.quote_id]
         assert (event.change, event.quote) == ("quote.made", answer)
@@ -146,6 +149,9 @@ class TestQuote:
             ({"fees": [quote_pb2.Fee(kind="GPS", amount=money(1), timing=0)]}, "FIELD_MISSING", {"fees[0].timing"}),
             ({"fees": [quote_pb2.Fee(kind="GPS", amount=money(60_000), timing=1)]}, "NET_PROCEEDS_NOT_POSITIVE", {"fees"}),
             ({"idempotency_key": ""}, "FIELD_MISSING", {"idempotency_key"}),
+            ({"down_payment": money(1)}, "DOWN_PAYMENT_WITHOUT_PURCHASE", {"down_payment"}),
+            ({"down_payment": money(-1), "purpose": 2}, "AMOUNT_OUT_OF_RANGE", {"down_payment"}),
+            ({"down_payment": money(1, "USD"), "purpose": 2}, "CURRENCY_MISMATCH", {"down_payment"}),
         ],
     )  # fmt: skip
     async def test_bad_input(self, service: Service, changes: dict[str, Any], reason: str, fields: set[str]) -> None:
@@ -187,6 +193,60 @@ class TestDependencies:
         assert "TELEMATICS_UNKNOWN" in {reason.code for reason in unknown.reasons}
         (down,) = unknown.rate_step_downs
         assert down.nominal_rate < unknown.nominal_rate
+
+    @pytest.mark.parametrize("how", ["down", "slow"])
+    async def test_without_a_profile_nothing_is_trusted(self, service: Service, how: str) -> None:
+        service.neighbours.device_time = datetime.now(UTC)
+        trusted = (await service.pricing.Quote(quote_request())).quote
+        setattr(service.neighbours, how, {"profile"})
+        unknown = (await service.pricing.Quote(quote_request())).quote
+        assert "TRUST_UNKNOWN" in {reason.code for reason in unknown.reasons}
+        assert not unknown.HasField("telemetry_trust")
+        assert unknown.loss.loss_given_default > trusted.loss.loss_given_default
+        assert unknown.nominal_rate > trusted.nominal_rate
+
+    async def test_a_profile_that_states_no_trust_is_not_trusted(self, service: Service) -> None:
+        service.neighbours.device_time = datetime.now(UTC)
+        service.neighbours.trust = None
+        answer = (await service.pricing.Quote(quote_request())).quote
+        assert "TRUST_UNKNOWN" in {reason.code for reason in answer.reasons}
+
+    async def test_trust_goes_into_what_is_lost(self, service: Service) -> None:
+        service.neighbours.device_time = datetime.now(UTC)
+        losses = []
+        for trust in (1.0, 0.6, 0.1):
+            service.neighbours.trust = trust
+            answer = (await service.pricing.Quote(quote_request())).quote
+            assert answer.telemetry_trust == trust
+            losses.append(answer.loss.loss_given_default)
+        assert losses == sorted(losses)
+        assert losses[0] < losses[-1]
+
+    async def test_a_lien_that_ranks_behind_ours_is_no_obstacle(self, service: Service) -> None:
+        service.neighbours.liens = [
+            lien_pb2.Lien(registration_number="R-7", status=lien_pb2.LIEN_STATUS_ACTIVE, secured_amount=money(20_000))
+        ]
+        service.neighbours.ranks = {"": 1, "R-7": 2}
+        answer = (await service.pricing.Quote(quote_request())).quote
+        assert answer.decision == quote_pb2.DECISION_OFFER
+        assert (answer.lien_rank, answer.ltv_p50, answer.prior_claims) == (1, 0.6, money(0))
+        service.neighbours.ranks = {"": 2, "R-7": 1}
+        answer = (await service.pricing.Quote(quote_request())).quote
+        assert "LIEN_AHEAD" in {reason.code for reason in answer.reasons if reason.blocking}
+        assert (answer.lien_rank, answer.ltv_p50, answer.prior_claims) == (2, 0.8, money(20_000))
+
+    @pytest.mark.parametrize("how", ["down", "slow"])
+    async def test_without_a_rank_everything_registered_is_ahead(self, service: Service, how: str) -> None:
+        service.neighbours.liens = [
+            lien_pb2.Lien(registration_number="R-7", status=lien_pb2.LIEN_STATUS_ACTIVE, secured_amount=money(20_000)),
+            lien_pb2.Lien(registration_number="R-8", status=lien_pb2.LIEN_STATUS_ACTIVE, secured_amount=money(7, "USD")),
+        ]
+        service.neighbours.ranks = {"": 1, "R-7": 2, "R-8": 3}
+        setattr(service.neighbours, how, {"ranks"})
+        answer = (await service.pricing.Quote(quote_request())).quote
+        assert answer.decision == quote_pb2.DECISION_DECLINE
+        assert {"LIEN_AHEAD", "RANK_ASSUMED", "CLAIM_NOT_COUNTED"} <= {reason.code for reason in answer.reasons}
+        assert answer.ltv_p50 > 2, "a claim that can't be counted leaves nothing"
 
 
 class TestAccept:
@@ -246,7 +306,7 @@ class TestRules:
 
     async def test_matrix(self, service: Service) -> None:
         answer = await service.pricing.GetRiskMatrix(pb.GetRiskMatrixRequest())
-        assert (answer.version, len(answer.cells)) == ("matrix-2026.1", 175)
+        assert (answer.version, len(answer.cells)) == ("matrix-2026.2", 175)
 
 
 async def _quote(service: Service, **changes: Any) -> quote_pb2.Quote:
@@ -257,8 +317,7 @@ class TestReplay:
     async def test_bit_for_bit(self, service: Service, postgres_dsn: str, capsys: pytest.CaptureFixture[str]) -> None:
         offered = await _quote(service, with_counteroffers=True)
         declined = await _quote(service, amount=money(95_000))
-        for quote in (offered, declined):
-            assert await _replay(postgres_dsn, quote.quote_id) == 0
+        assert await _replay(postgres_dsn, offered.quote_id, declined.quote_id) == 0
         connection = await asyncpg.connect(postgres_dsn)
         try:
             await connection.execute(
@@ -269,16 +328,17 @@ class TestReplay:
             )
         finally:
             await connection.close()
-        assert await _replay(postgres_dsn, offered.quote_id) == 1
-        assert await _replay(postgres_dsn, declined.quote_id) == 1
-        assert "inputs differ" in capsys.readouterr().err
+        assert await _replay(postgres_dsn, offered.quote_id, declined.quote_id) == 1
+        said = capsys.readouterr().err
+        assert f"{offered.quote_id}: result differs" in said
+        assert f"{declined.quote_id}: inputs differ" in said
         assert await _replay(postgres_dsn, "none") == 2
 
 
-async def _replay(dsn: str, quote_id: str) -> int:
+async def _replay(dsn: str, *quote_ids: str) -> int:
     environment = {**os.environ, "CARLIEN_POSTGRES_DSN": dsn}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "carlien_pricing.cli", "replay", quote_id, env=environment, stderr=asyncio.subprocess.PIPE
+        sys.executable, "-m", "carlien_pricing.cli", "replay", *quote_ids, env=environment, stderr=asyncio.subprocess.PIPE
     )
     _, errors = await process.communicate()
     sys.stderr.write(errors.decode())

@@ -13,7 +13,7 @@ from carlien_pricing.domain.book import STRESSES, Scenario, reprice, tightest_ca
 from carlien_pricing.domain.collateral import Recovery, value_path
 from carlien_pricing.domain.credit import cumulative_pd
 from carlien_pricing.domain.policy import Energy, ProductType
-from carlien_pricing.domain.raroc import Economics, LoanShape, RiskInputs, profitability
+from carlien_pricing.domain.raroc import Deal, Economics, LoanShape, RiskInputs
 from carlien_pricing.domain.schedule import RepaymentMethod
 
 BUNDLE = load_bundle()
@@ -55,7 +55,7 @@ def test_the_book_agrees_with_a_single_loan(book_file: Path) -> None:
     opex = economics.opex_monthly_share * 60_000
     rates = (economics.tax_rate, economics.hurdle, economics.capital_floor)
     costs = Economics(economics.funding_rate(24), 0.0, opex, *rates)
-    single = profitability(shape, risk, costs, 0.08)
+    single = Deal(shape, risk, costs).profitability(0.08)
     assert found.expected_loss[0] == pytest.approx(single.expected_loss, rel=1e-6)
     assert found.raroc[0] == pytest.approx(single.raroc, rel=1e-5)
     assert found.ltv_p50[0] == pytest.approx(0.6)

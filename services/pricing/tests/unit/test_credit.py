@@ -17,7 +17,7 @@ from carlien_pricing.domain.credit import (
     population_stability_index,
 )
 from carlien_pricing.domain.normal import normal_cdf
-from carlien_pricing.domain.raroc import Economics, LoanShape, RiskInputs, profitability, rate_for_hurdle
+from carlien_pricing.domain.raroc import Deal, Economics, LoanShape, RiskInputs
 from carlien_pricing.domain.schedule import RepaymentMethod
 from carlien_pricing.domain.simulation import simulate_losses
 
@@ -92,16 +92,16 @@ def test_loss_rises_with_prior_claims_and_falls_with_recoverability() -> None:
 
 def test_the_solved_rate_earns_exactly_the_hurdle() -> None:
     shape, risk, costs = example()
-    rate = rate_for_hurdle(shape, risk, costs)
+    rate = Deal(shape, risk, costs).rate_for_hurdle()
     assert rate is not None
-    assert profitability(shape, risk, costs, rate).raroc == pytest.approx(costs.hurdle, abs=1e-6)
+    assert Deal(shape, risk, costs).profitability(rate).raroc == pytest.approx(costs.hurdle, abs=1e-6)
 
 
 @given(st.floats(0.001, 0.2), st.floats(0.001, 0.2), st.floats(40_000.0, 99_000.0), st.floats(40_000.0, 99_000.0))
 def test_worse_risk_is_never_cheaper(pd_a: float, pd_b: float, p10_a: float, p10_b: float) -> None:
     rates = []
     for pd, p10 in ((min(pd_a, pd_b), max(p10_a, p10_b)), (max(pd_a, pd_b), min(p10_a, p10_b))):
-        rate = rate_for_hurdle(*example(pd, p10))
+        rate = Deal(*example(pd, p10)).rate_for_hurdle()
         assert rate is not None
         rates.append(rate)
     assert rates[0] <= rates[1] + 1e-7
@@ -110,7 +110,7 @@ def test_worse_risk_is_never_cheaper(pd_a: float, pd_b: float, p10_a: float, p10
 class TestSimulation:
     def test_without_correlation_it_meets_the_closed_form(self) -> None:
         shape, risk, costs = example()
-        found = profitability(shape, risk, costs, 0.1)
+        found = Deal(shape, risk, costs).profitability(0.1)
         losses = simulate_losses(risk.path, RECOVERY, risk.cumulative_pd, found.exposure, 0.1, market_correlation=0.0)
         loss = loss_given_default(risk.path, RECOVERY, found.exposure, 0.1)
         months = np.arange(1, 25)
@@ -119,7 +119,7 @@ class TestSimulation:
 
     def test_dependence_raises_the_loss_and_the_tail_lies_beyond_the_mean(self) -> None:
         shape, risk, costs = example()
-        found = profitability(shape, risk, costs, 0.1)
+        found = Deal(shape, risk, costs).profitability(0.1)
         arguments = (risk.path, RECOVERY, risk.cumulative_pd, found.exposure, 0.1)
         alone, together = simulate_losses(*arguments, 0.0), simulate_losses(*arguments, 0.15)
         assert together.expected_loss > alone.expected_loss
@@ -128,7 +128,7 @@ class TestSimulation:
 
     def test_the_same_inputs_give_the_same_bits(self) -> None:
         shape, risk, costs = example()
-        found = profitability(shape, risk, costs, 0.1)
+        found = Deal(shape, risk, costs).profitability(0.1)
         arguments = (risk.path, RECOVERY, risk.cumulative_pd, found.exposure, 0.1, 0.1)
         first, second = simulate_losses(*arguments), simulate_losses(*arguments)
         assert first.expected_loss == second.expected_loss

@@ -13,7 +13,7 @@ from carlien_pricing.adapters.policies import load_bundle
 from carlien_pricing.domain.counteroffers import counteroffers
 from carlien_pricing.domain.engine import price
 from carlien_pricing.domain.legality import LoanFacts, ltv_limit, rate_caps, tenor_limit
-from carlien_pricing.domain.matrix import UsageFacts
+from carlien_pricing.domain.matrix import TelemetryFacts, UsageFacts
 from carlien_pricing.domain.policy import CarAge, Energy, LenderType, LoanPurpose, ProductType
 from carlien_pricing.domain.quote import BorrowerFacts, CarFacts, Fee, LienFacts, QuoteInputs, ReasonCode
 from carlien_pricing.domain.schedule import RepaymentMethod
@@ -39,8 +39,14 @@ class TestOffer:
         assert all(cap.kept for cap in quote.caps)
         assert quote.loss.percentile_99 > quote.loss.expected_loss > 0
         assert quote.loss.ecl_lifetime >= quote.loss.ecl_12m > 0
-        assert {step.axis for step in quote.steps} == {"BORROWER", "COLLATERAL"}
-        assert all(step.rate_change <= 0 for step in quote.steps)
+        steps = {step.axis: step for step in quote.steps}
+        assert steps["BORROWER"].rate_change <= 0
+        assert steps["COLLATERAL"].rate_change <= 0
+        assert (steps["USAGE"].cell.grades.usage, steps["USAGE"].rate_change > 0) == (2, True), "at its best, a step worse is shown"
+        curve = quote.loss.cumulative_pd
+        assert len(curve) == 24
+        assert list(curve) == sorted(curve)
+        assert curve[11] == pytest.approx(0.02)
 
     def test_it_is_the_same_every_time(self) -> None:
         assert price(inputs(), BUNDLE) == price(inputs(), BUNDLE)
@@ -221,6 +227,7 @@ class TestCounteroffers:
         asked = inputs(request=request(amount=Decimal(95_000)))
         offers = counteroffers(asked, price(asked, BUNDLE), BUNDLE)
         assert offers[0].amount == 80_000
+        assert {24, 60} <= {offer.term_months for offer in offers}, "longer at a higher rate is an offer too"
         assert offers == counteroffers(asked, price(asked, BUNDLE), BUNDLE)
 
     def test_a_device_lowers_the_rate(self) -> None:
@@ -255,7 +262,6 @@ class TestCounteroffers:
         for offer in offers:
             assert offer.annual_rate_irr <= float(rate_caps(law, wanted.lender, wanted.quote_date)[0].limit) + 1e-9
             assert offer.amount <= wanted.amount
-            assert offer.term_months <= wanted.term_months
             assert not any(other.dominates(offer) for other in offers)
 
 
@@ -264,7 +270,7 @@ class TestStepDowns:
         asked = inputs(usage=UsageFacts(known=True))
         quote = price(asked, BUNDLE)
         (down,) = step_downs(asked, quote, BUNDLE)
-        reporting = price(inputs(), BUNDLE)
+        reporting = price(inputs(usage=UsageFacts(True, has_device=True, telemetry=TelemetryFacts(True, 0.9))), BUNDLE)
         assert (down.condition, down.after_months) == ("DEVICE_REPORTS", 3)
         assert down.nominal_rate == reporting.nominal_rate < quote.nominal_rate
         assert reporting.raroc >= reporting.hurdle

@@ -7,8 +7,8 @@ import pytest
 
 from carlien_common.domain.errors import DomainError
 from carlien_pricing.adapters.codec import JsonCodec
-from carlien_pricing.domain.engine import ENGINE_VERSION
-from carlien_pricing.service.replaying import ENGINES, StoredQuote, replay
+from carlien_pricing.domain.revisions import CURRENT, REVISIONS
+from carlien_pricing.service.replaying import StoredQuote, replay
 
 FILES = sorted((Path(__file__).parent / "golden").glob("quotes_engine_*.json"))
 
@@ -38,8 +38,8 @@ def test_golden_quotes_replay_byte_for_byte(quote: StoredQuote) -> None:
 
 
 def test_every_engine_has_a_golden_file() -> None:
-    assert {json.loads(path.read_text(encoding="utf-8"))["engine_version"] for path in FILES} == set(ENGINES)
-    assert ENGINE_VERSION in ENGINES
+    assert {json.loads(path.read_text(encoding="utf-8"))["engine_version"] for path in FILES} == set(REVISIONS)
+    assert REVISIONS[CURRENT.version] is CURRENT
 
 
 def test_a_change_anywhere_is_found() -> None:

@@ -28,7 +28,7 @@ from google.type import date_pb2 as google_dot_type_dot_date__pb2
 from google.type import money_pb2 as google_dot_type_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(carlien/pricing/v1/pricing_service.proto\x12\x12\x63\x61rlien.pricing.v1\x1a\x1e\x63\x61rlien/pricing/v1/quote.proto\x1a\"carlien/valuation/v1/vehicle.proto\x1a\x16google/type/date.proto\x1a\x17google/type/money.proto\"\xb6\x05\n\x0cQuoteRequest\x12\x30\n\x07vehicle\x18\x01 \x01(\x0b\x32\x1d.carlien.valuation.v1.VehicleH\x00\x12\x16\n\x0c\x61ppraisal_id\x18\x02 \x01(\tH\x00\x12.\n\x08\x62orrower\x18\x03 \x01(\x0b\x32\x1c.carlien.pricing.v1.Borrower\x12\"\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12\x13\n\x0bterm_months\x18\x05 \x01(\x05\x12=\n\x10repayment_method\x18\x06 \x01(\x0e\x32#.carlien.pricing.v1.RepaymentMethod\x12%\n\x04\x66\x65\x65s\x18\x07 \x03(\x0b\x32\x17.carlien.pricing.v1.Fee\x12\x33\n\x0blender_type\x18\x08 \x01(\x0e\x32\x1e.carlien.pricing.v1.LenderType\x12\x35\n\x0cproduct_type\x18\t \x01(\x0e\x32\x1f.carlien.pricing.v1.ProductType\x12\x30\n\x07purpose\x18\n \x01(\x0e\x32\x1f.carlien.pricing.v1.LoanPurpose\x12%\n\nquote_date\x18\x0b \x01(\x0b\x32\x11.google.type.Date\x12\x17\n\x0fidempotency_key\x18\x0c \x01(\t\x12#\n\x07\x62\x61lloon\x18\r \x01(\x0b\x32\x12.google.type.Money\x12\x14\n\x0cgrace_months\x18\x0e \x01(\x05\x12/\n\tday_count\x18\x0f \x01(\x0e\x32\x1c.carlien.pricing.v1.DayCount\x12\x1a\n\x12with_counteroffers\x18\x10 \x01(\x08\x12\x19\n\x11\x61nnual_mileage_km\x18\x11 \x01(\x03\x42\x0c\n\ncollateral\"9\n\rQuoteResponse\x12(\n\x05quote\x18\x01 \x01(\x0b\x32\x19.carlien.pricing.v1.Quote\"#\n\x0fGetQuoteRequest\x12\x10\n\x08quote_id\x18\x01 \x01(\t\"<\n\x10GetQuoteResponse\x12(\n\x05quote\x18\x01 \x01(\x0b\x32\x19.carlien.pricing.v1.Quote\"?\n\x12\x41\x63\x63\x65ptQuoteRequest\x12\x10\n\x08quote_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\"?\n\x13\x41\x63\x63\x65ptQuoteResponse\x12(\n\x05quote\x18\x01 \x01(\x0b\x32\x19.carlien.pricing.v1.Quote\"\xd5\x01\n\x13\x43heckRateCapRequest\x12\x33\n\x0blender_type\x18\x01 \x01(\x0e\x32\x1e.carlien.pricing.v1.LenderType\x12\x1f\n\x04\x64\x61te\x18\x02 \x01(\x0b\x32\x11.google.type.Date\x12\x1c\n\x0f\x61nnual_rate_irr\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x1f\n\x12\x61nnual_rate_simple\x18\x04 \x01(\x01H\x01\x88\x01\x01\x42\x12\n\x10_annual_rate_irrB\x15\n\x13_annual_rate_simple\"h\n\x14\x43heckRateCapResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12)\n\x04\x63\x61ps\x18\x02 \x03(\x0b\x32\x1b.carlien.pricing.v1.RateCap\x12\x14\n\x0c\x65xplanations\x18\x03 \x03(\t\"7\n\x14GetRiskMatrixRequest\x12\x1f\n\x04\x64\x61te\x18\x01 \x01(\x0b\x32\x11.google.type.Date\"W\n\x15GetRiskMatrixResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12-\n\x05\x63\x65lls\x18\x02 \x03(\x0b\x32\x1e.carlien.pricing.v1.MatrixCell2\xde\x03\n\x0ePricingService\x12L\n\x05Quote\x12 .carlien.pricing.v1.QuoteRequest\x1a!.carlien.pricing.v1.QuoteResponse\x12U\n\x08GetQuote\x12#.carlien.pricing.v1.GetQuoteRequest\x1a$.carlien.pricing.v1.GetQuoteResponse\x12^\n\x0b\x41\x63\x63\x65ptQuote\x12&.carlien.pricing.v1.AcceptQuoteRequest\x1a\'.carlien.pricing.v1.AcceptQuoteResponse\x12\x61\n\x0c\x43heckRateCap\x12\'.carlien.pricing.v1.CheckRateCapRequest\x1a(.carlien.pricing.v1.CheckRateCapResponse\x12\x64\n\rGetRiskMatrix\x12(.carlien.pricing.v1.GetRiskMatrixRequest\x1a).carlien.pricing.v1.GetRiskMatrixResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(carlien/pricing/v1/pricing_service.proto\x12\x12\x63\x61rlien.pricing.v1\x1a\x1e\x63\x61rlien/pricing/v1/quote.proto\x1a\"carlien/valuation/v1/vehicle.proto\x1a\x16google/type/date.proto\x1a\x17google/type/money.proto\"\xe0\x05\n\x0cQuoteRequest\x12\x30\n\x07vehicle\x18\x01 \x01(\x0b\x32\x1d.carlien.valuation.v1.VehicleH\x00\x12\x16\n\x0c\x61ppraisal_id\x18\x02 \x01(\tH\x00\x12.\n\x08\x62orrower\x18\x03 \x01(\x0b\x32\x1c.carlien.pricing.v1.Borrower\x12\"\n\x06\x61mount\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12\x13\n\x0bterm_months\x18\x05 \x01(\x05\x12=\n\x10repayment_method\x18\x06 \x01(\x0e\x32#.carlien.pricing.v1.RepaymentMethod\x12%\n\x04\x66\x65\x65s\x18\x07 \x03(\x0b\x32\x17.carlien.pricing.v1.Fee\x12\x33\n\x0blender_type\x18\x08 \x01(\x0e\x32\x1e.carlien.pricing.v1.LenderType\x12\x35\n\x0cproduct_type\x18\t \x01(\x0e\x32\x1f.carlien.pricing.v1.ProductType\x12\x30\n\x07purpose\x18\n \x01(\x0e\x32\x1f.carlien.pricing.v1.LoanPurpose\x12%\n\nquote_date\x18\x0b \x01(\x0b\x32\x11.google.type.Date\x12\x17\n\x0fidempotency_key\x18\x0c \x01(\t\x12#\n\x07\x62\x61lloon\x18\r \x01(\x0b\x32\x12.google.type.Money\x12\x14\n\x0cgrace_months\x18\x0e \x01(\x05\x12/\n\tday_count\x18\x0f \x01(\x0e\x32\x1c.carlien.pricing.v1.DayCount\x12\x1a\n\x12with_counteroffers\x18\x10 \x01(\x08\x12\x19\n\x11\x61nnual_mileage_km\x18\x11 \x01(\x03\x12(\n\x0c\x64own_payment\x18\x12 \x01(\x0b\x32\x12.google.type.MoneyB\x0c\n\ncollateral\"9\n\rQuoteResponse\x12(\n\x05quote\x18\x01 \x01(\x0b\x32\x19.carlien.pricing.v1.Quote\"#\n\x0fGetQuoteRequest\x12\x10\n\x08quote_id\x18\x01 \x01(\t\"<\n\x10GetQuoteResponse\x12(\n\x05quote\x18\x01 \x01(\x0b\x32\x19.carlien.pricing.v1.Quote\"?\n\x12\x41\x63\x63\x65ptQuoteRequest\x12\x10\n\x08quote_id\x18\x01 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\"?\n\x13\x41\x63\x63\x65ptQuoteResponse\x12(\n\x05quote\x18\x01 \x01(\x0b\x32\x19.carlien.pricing.v1.Quote\"\xd5\x01\n\x13\x43heckRateCapRequest\x12\x33\n\x0blender_type\x18\x01 \x01(\x0e\x32\x1e.carlien.pricing.v1.LenderType\x12\x1f\n\x04\x64\x61te\x18\x02 \x01(\x0b\x32\x11.google.type.Date\x12\x1c\n\x0f\x61nnual_rate_irr\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x1f\n\x12\x61nnual_rate_simple\x18\x04 \x01(\x01H\x01\x88\x01\x01\x42\x12\n\x10_annual_rate_irrB\x15\n\x13_annual_rate_simple\"h\n\x14\x43heckRateCapResponse\x12\x0f\n\x07\x61llowed\x18\x01 \x01(\x08\x12)\n\x04\x63\x61ps\x18\x02 \x03(\x0b\x32\x1b.carlien.pricing.v1.RateCap\x12\x14\n\x0c\x65xplanations\x18\x03 \x03(\t\"7\n\x14GetRiskMatrixRequest\x12\x1f\n\x04\x64\x61te\x18\x01 \x01(\x0b\x32\x11.google.type.Date\"W\n\x15GetRiskMatrixResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12-\n\x05\x63\x65lls\x18\x02 \x03(\x0b\x32\x1e.carlien.pricing.v1.MatrixCell2\xde\x03\n\x0ePricingService\x12L\n\x05Quote\x12 .carlien.pricing.v1.QuoteRequest\x1a!.carlien.pricing.v1.QuoteResponse\x12U\n\x08GetQuote\x12#.carlien.pricing.v1.GetQuoteRequest\x1a$.carlien.pricing.v1.GetQuoteResponse\x12^\n\x0b\x41\x63\x63\x65ptQuote\x12&.carlien.pricing.v1.AcceptQuoteRequest\x1a\'.carlien.pricing.v1.AcceptQuoteResponse\x12\x61\n\x0c\x43heckRateCap\x12\'.carlien.pricing.v1.CheckRateCapRequest\x1a(.carlien.pricing.v1.CheckRateCapResponse\x12\x64\n\rGetRiskMatrix\x12(.carlien.pricing.v1.GetRiskMatrixRequest\x1a).carlien.pricing.v1.GetRiskMatrixResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,25 +36,25 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'carlien.pricing.v1.pricing_
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_QUOTEREQUEST']._serialized_start=182
-  _globals['_QUOTEREQUEST']._serialized_end=876
-  _globals['_QUOTERESPONSE']._serialized_start=878
-  _globals['_QUOTERESPONSE']._serialized_end=935
-  _globals['_GETQUOTEREQUEST']._serialized_start=937
-  _globals['_GETQUOTEREQUEST']._serialized_end=972
-  _globals['_GETQUOTERESPONSE']._serialized_start=974
-  _globals['_GETQUOTERESPONSE']._serialized_end=1034
-  _globals['_ACCEPTQUOTEREQUEST']._serialized_start=1036
-  _globals['_ACCEPTQUOTEREQUEST']._serialized_end=1099
-  _globals['_ACCEPTQUOTERESPONSE']._serialized_start=1101
-  _globals['_ACCEPTQUOTERESPONSE']._serialized_end=1164
-  _globals['_CHECKRATECAPREQUEST']._serialized_start=1167
-  _globals['_CHECKRATECAPREQUEST']._serialized_end=1380
-  _globals['_CHECKRATECAPRESPONSE']._serialized_start=1382
-  _globals['_CHECKRATECAPRESPONSE']._serialized_end=1486
-  _globals['_GETRISKMATRIXREQUEST']._serialized_start=1488
-  _globals['_GETRISKMATRIXREQUEST']._serialized_end=1543
-  _globals['_GETRISKMATRIXRESPONSE']._serialized_start=1545
-  _globals['_GETRISKMATRIXRESPONSE']._serialized_end=1632
-  _globals['_PRICINGSERVICE']._serialized_start=1635
-  _globals['_PRICINGSERVICE']._serialized_end=2113
+  _globals['_QUOTEREQUEST']._serialized_end=918
+  _globals['_QUOTERESPONSE']._serialized_start=920
+  _globals['_QUOTERESPONSE']._serialized_end=977
+  _globals['_GETQUOTEREQUEST']._serialized_start=979
+  _globals['_GETQUOTEREQUEST']._serialized_end=1014
+  _globals['_GETQUOTERESPONSE']._serialized_start=1016
+  _globals['_GETQUOTERESPONSE']._serialized_end=1076
+  _globals['_ACCEPTQUOTEREQUEST']._serialized_start=1078
+  _globals['_ACCEPTQUOTEREQUEST']._serialized_end=1141
+  _globals['_ACCEPTQUOTERESPONSE']._serialized_start=1143
+  _globals['_ACCEPTQUOTERESPONSE']._serialized_end=1206
+  _globals['_CHECKRATECAPREQUEST']._serialized_start=1209
+  _globals['_CHECKRATECAPREQUEST']._serialized_end=1422
+  _globals['_CHECKRATECAPRESPONSE']._serialized_start=1424
+  _globals['_CHECKRATECAPRESPONSE']._serialized_end=1528
+  _globals['_GETRISKMATRIXREQUEST']._serialized_start=1530
+  _globals['_GETRISKMATRIXREQUEST']._serialized_end=1585
+  _globals['_GETRISKMATRIXRESPONSE']._serialized_start=1587
+  _globals['_GETRISKMATRIXRESPONSE']._serialized_end=1674
+  _globals['_PRICINGSERVICE']._serialized_start=1677
+  _globals['_PRICINGSERVICE']._serialized_end=2155
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,7 @@ class QuoteRequest(_message.Message):
     DAY_COUNT_FIELD_NUMBER: _builtins.int
     WITH_COUNTEROFFERS_FIELD_NUMBER: _builtins.int
     ANNUAL_MILEAGE_KM_FIELD_NUMBER: _builtins.int
+    DOWN_PAYMENT_FIELD_NUMBER: _builtins.int
     appraisal_id: _builtins.str
     """A recorded appraisal."""
     term_months: _builtins.int
@@ -91,6 +92,12 @@ class QuoteRequest(_message.Message):
     def balloon(self) -> _money_pb2.Money:
         """Part of the principal that falls due with the last instalment; none where unset."""
 
+    @_builtins.property
+    def down_payment(self) -> _money_pb2.Money:
+        """Of a loan that buys the car: what the buyer pays himself, so that the car's price is this and the amount; the law's loan-to-value
+        limits are then of the lower of price and value. Unset where not stated; an error for other purposes.
+        """
+
     def __init__(
         self,
         *,
@@ -111,10 +118,11 @@ class QuoteRequest(_message.Message):
         day_count: _quote_pb2.DayCount.ValueType = ...,
         with_counteroffers: _builtins.bool = ...,
         annual_mileage_km: _builtins.int = ...,
+        down_payment: _money_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "appraisal_id", b"appraisal_id", "balloon", b"balloon", "borrower", b"borrower", "collateral", b"collateral", "quote_date", b"quote_date", "vehicle", b"vehicle"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "appraisal_id", b"appraisal_id", "balloon", b"balloon", "borrower", b"borrower", "collateral", b"collateral", "down_payment", b"down_payment", "quote_date", b"quote_date", "vehicle", b"vehicle"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "annual_mileage_km", b"annual_mileage_km", "appraisal_id", b"appraisal_id", "balloon", b"balloon", "borrower", b"borrower", "collateral", b"collateral", "day_count", b"day_count", "fees", b"fees", "grace_months", b"grace_months", "idempotency_key", b"idempotency_key", "lender_type", b"lender_type", "product_type", b"product_type", "purpose", b"purpose", "quote_date", b"quote_date", "repayment_method", b"repayment_method", "term_months", b"term_months", "vehicle", b"vehicle", "with_counteroffers", b"with_counteroffers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "annual_mileage_km", b"annual_mileage_km", "appraisal_id", b"appraisal_id", "balloon", b"balloon", "borrower", b"borrower", "collateral", b"collateral", "day_count", b"day_count", "down_payment", b"down_payment", "fees", b"fees", "grace_months", b"grace_months", "idempotency_key", b"idempotency_key", "lender_type", b"lender_type", "product_type", b"product_type", "purpose", b"purpose", "quote_date", b"quote_date", "repayment_method", b"repayment_method", "term_months", b"term_months", "vehicle", b"vehicle", "with_counteroffers", b"with_counteroffers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_collateral: _TypeAlias = _typing.Literal["vehicle", "appraisal_id"]  # noqa: Y015
     _WhichOneofArgType_collateral: _TypeAlias = _typing.Literal["collateral", b"collateral"]  # noqa: Y015

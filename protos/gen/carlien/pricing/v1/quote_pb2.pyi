@@ -562,7 +562,7 @@ Global___MatrixCell: _TypeAlias = MatrixCell  # noqa: Y015
 
 @_typing.final
 class MatrixStep(_message.Message):
-    """What one step better on an axis would change."""
+    """What one step on an axis would change: one step better, or one step worse where there is no better."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -575,7 +575,7 @@ class MatrixStep(_message.Message):
     """Change of the nominal annual rate, as a fraction; negative is cheaper."""
     @_builtins.property
     def cell(self) -> Global___MatrixCell:
-        """The cell one step better."""
+        """The cell one step away."""
 
     def __init__(
         self,
@@ -605,6 +605,7 @@ class LossFigures(_message.Message):
     LOSS_GIVEN_DEFAULT_FIELD_NUMBER: _builtins.int
     LTV_ABOVE_ONE_PROBABILITY_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    CUMULATIVE_DEFAULT_PROBABILITY_FIELD_NUMBER: _builtins.int
     ifrs9_stage: _builtins.int
     """IFRS 9 stage at origination."""
     loss_given_default: _builtins.float
@@ -627,6 +628,10 @@ class LossFigures(_message.Message):
     def ltv_above_one_probability(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Probability that the balance exceeds the car's value, by month from 1."""
 
+    @_builtins.property
+    def cumulative_default_probability(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Lifetime PD curve: probability of default by the end of month 1, 2, ..."""
+
     def __init__(
         self,
         *,
@@ -637,10 +642,11 @@ class LossFigures(_message.Message):
         loss_given_default: _builtins.float = ...,
         ltv_above_one_probability: _abc.Iterable[_builtins.float] | None = ...,
         seed: _builtins.int = ...,
+        cumulative_default_probability: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ecl_12m", b"ecl_12m", "ecl_lifetime", b"ecl_lifetime", "percentile_99", b"percentile_99"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ecl_12m", b"ecl_12m", "ecl_lifetime", b"ecl_lifetime", "ifrs9_stage", b"ifrs9_stage", "loss_given_default", b"loss_given_default", "ltv_above_one_probability", b"ltv_above_one_probability", "percentile_99", b"percentile_99", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cumulative_default_probability", b"cumulative_default_probability", "ecl_12m", b"ecl_12m", "ecl_lifetime", b"ecl_lifetime", "ifrs9_stage", b"ifrs9_stage", "loss_given_default", b"loss_given_default", "ltv_above_one_probability", b"ltv_above_one_probability", "percentile_99", b"percentile_99", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -745,6 +751,8 @@ class Versions(_message.Message):
     MATRIX_FIELD_NUMBER: _builtins.int
     BORROWER_MODEL_FIELD_NUMBER: _builtins.int
     SOFTWARE_FIELD_NUMBER: _builtins.int
+    USAGE_MODEL_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
     valuation_model: _builtins.str
     """Valuation model of the appraisal."""
     policies: _builtins.str
@@ -755,6 +763,10 @@ class Versions(_message.Message):
     """Borrower risk model."""
     software: _builtins.str
     """This software."""
+    usage_model: _builtins.str
+    """Usage-to-credit model that moved the probability of default; empty where none did."""
+    engine: _builtins.str
+    """Pricing engine: what a replay computes the quote with."""
     def __init__(
         self,
         *,
@@ -763,10 +775,12 @@ class Versions(_message.Message):
         matrix: _builtins.str = ...,
         borrower_model: _builtins.str = ...,
         software: _builtins.str = ...,
+        usage_model: _builtins.str = ...,
+        engine: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["borrower_model", b"borrower_model", "matrix", b"matrix", "policies", b"policies", "software", b"software", "valuation_model", b"valuation_model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["borrower_model", b"borrower_model", "engine", b"engine", "matrix", b"matrix", "policies", b"policies", "software", b"software", "usage_model", b"usage_model", "valuation_model", b"valuation_model"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -816,6 +830,11 @@ class Quote(_message.Message):
     COUNTEROFFERS_FIELD_NUMBER: _builtins.int
     BORROWER_REASON_CODES_FIELD_NUMBER: _builtins.int
     RATE_STEP_DOWNS_FIELD_NUMBER: _builtins.int
+    LIEN_RANK_FIELD_NUMBER: _builtins.int
+    PRIOR_CLAIMS_FIELD_NUMBER: _builtins.int
+    TELEMETRY_TRUST_FIELD_NUMBER: _builtins.int
+    DOWN_PAYMENT_FIELD_NUMBER: _builtins.int
+    MARKET_CHANGE_FIELD_NUMBER: _builtins.int
     quote_id: _builtins.str
     """Identifier."""
     decision: Global___Decision.ValueType
@@ -856,6 +875,12 @@ class Quote(_message.Message):
     """Where that probability comes from: LENDER, MODEL, SCORE or POLICY."""
     certificate_number: _builtins.str
     """The registry's search certificate it rests on."""
+    lien_rank: _builtins.int
+    """Rank our lien would have behind the live registrations of others, 1 first."""
+    telemetry_trust: _builtins.float
+    """How far telematics trusts what the car's device reports, 0 none to 1 full; unset without a device or where it could not be asked."""
+    market_change: _builtins.float
+    """Change of the market index in six months, as a fraction; unset where no recent one is held."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """Principal."""
@@ -928,6 +953,14 @@ class Quote(_message.Message):
     def rate_step_downs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateStepDown]:
         """What would lower the rate later, promised with the offer."""
 
+    @_builtins.property
+    def prior_claims(self) -> _money_pb2.Money:
+        """Secured amounts that would be paid before ours."""
+
+    @_builtins.property
+    def down_payment(self) -> _money_pb2.Money:
+        """What the buyer pays himself, as stated; unset where it wasn't."""
+
     def __init__(
         self,
         *,
@@ -969,11 +1002,23 @@ class Quote(_message.Message):
         counteroffers: _abc.Iterable[Global___Counteroffer] | None = ...,
         borrower_reason_codes: _abc.Iterable[_builtins.str] | None = ...,
         rate_step_downs: _abc.Iterable[Global___RateStepDown] | None = ...,
+        lien_rank: _builtins.int = ...,
+        prior_claims: _money_pb2.Money | None = ...,
+        telemetry_trust: _builtins.float | None = ...,
+        down_payment: _money_pb2.Money | None = ...,
+        market_change: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "amount", b"amount", "default_interest", b"default_interest", "expected_loss", b"expected_loss", "expires_at", b"expires_at", "loss", b"loss", "matrix_cell", b"matrix_cell", "quote_date", b"quote_date", "quoted_at", b"quoted_at", "rate_cap", b"rate_cap", "versions", b"versions"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_market_change", b"_market_change", "_telemetry_trust", b"_telemetry_trust", "accepted_at", b"accepted_at", "amount", b"amount", "default_interest", b"default_interest", "down_payment", b"down_payment", "expected_loss", b"expected_loss", "expires_at", b"expires_at", "loss", b"loss", "market_change", b"market_change", "matrix_cell", b"matrix_cell", "prior_claims", b"prior_claims", "quote_date", b"quote_date", "quoted_at", b"quoted_at", "rate_cap", b"rate_cap", "telemetry_trust", b"telemetry_trust", "versions", b"versions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_at", b"accepted_at", "amount", b"amount", "annual_rate_irr", b"annual_rate_irr", "annual_rate_irr_without_fees", b"annual_rate_irr_without_fees", "annual_rate_simple", b"annual_rate_simple", "annual_rate_simple_without_fees", b"annual_rate_simple_without_fees", "appraisal_id", b"appraisal_id", "borrower_reason_codes", b"borrower_reason_codes", "certificate_number", b"certificate_number", "counteroffers", b"counteroffers", "decision", b"decision", "default_interest", b"default_interest", "expected_loss", b"expected_loss", "expires_at", b"expires_at", "hurdle", b"hurdle", "input_hash", b"input_hash", "loss", b"loss", "ltv_p10", b"ltv_p10", "ltv_p50", b"ltv_p50", "matrix_cell", b"matrix_cell", "matrix_steps", b"matrix_steps", "nominal_rate", b"nominal_rate", "probability_of_default", b"probability_of_default", "probability_of_default_origin", b"probability_of_default_origin", "quote_date", b"quote_date", "quote_id", b"quote_id", "quoted_at", b"quoted_at", "raroc", b"raroc", "rate_cap", b"rate_cap", "rate_caps", b"rate_caps", "rate_step_downs", b"rate_step_downs", "reasons", b"reasons", "schedule", b"schedule", "status", b"status", "term_months", b"term_months", "valued_as", b"valued_as", "versions", b"versions", "vin", b"vin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_market_change", b"_market_change", "_telemetry_trust", b"_telemetry_trust", "accepted_at", b"accepted_at", "amount", b"amount", "annual_rate_irr", b"annual_rate_irr", "annual_rate_irr_without_fees", b"annual_rate_irr_without_fees", "annual_rate_simple", b"annual_rate_simple", "annual_rate_simple_without_fees", b"annual_rate_simple_without_fees", "appraisal_id", b"appraisal_id", "borrower_reason_codes", b"borrower_reason_codes", "certificate_number", b"certificate_number", "counteroffers", b"counteroffers", "decision", b"decision", "default_interest", b"default_interest", "down_payment", b"down_payment", "expected_loss", b"expected_loss", "expires_at", b"expires_at", "hurdle", b"hurdle", "input_hash", b"input_hash", "lien_rank", b"lien_rank", "loss", b"loss", "ltv_p10", b"ltv_p10", "ltv_p50", b"ltv_p50", "market_change", b"market_change", "matrix_cell", b"matrix_cell", "matrix_steps", b"matrix_steps", "nominal_rate", b"nominal_rate", "prior_claims", b"prior_claims", "probability_of_default", b"probability_of_default", "probability_of_default_origin", b"probability_of_default_origin", "quote_date", b"quote_date", "quote_id", b"quote_id", "quoted_at", b"quoted_at", "raroc", b"raroc", "rate_cap", b"rate_cap", "rate_caps", b"rate_caps", "rate_step_downs", b"rate_step_downs", "reasons", b"reasons", "schedule", b"schedule", "status", b"status", "telemetry_trust", b"telemetry_trust", "term_months", b"term_months", "valued_as", b"valued_as", "versions", b"versions", "vin", b"vin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__market_change: _TypeAlias = _typing.Literal["market_change"]  # noqa: Y015
+    _WhichOneofArgType__market_change: _TypeAlias = _typing.Literal["_market_change", b"_market_change"]  # noqa: Y015
+    _WhichOneofReturnType__telemetry_trust: _TypeAlias = _typing.Literal["telemetry_trust"]  # noqa: Y015
+    _WhichOneofArgType__telemetry_trust: _TypeAlias = _typing.Literal["_telemetry_trust", b"_telemetry_trust"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__market_change) -> _WhichOneofReturnType__market_change | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__telemetry_trust) -> _WhichOneofReturnType__telemetry_trust | None: ...
 
 Global___Quote: _TypeAlias = Quote  # noqa: Y015

@@ -1,5 +1,6 @@
 """Kafka records to use cases, inside the consumer's transaction. A record that can't be read is poison."""
 
+import re
 from collections.abc import Sequence
 
 from carlien.lien.v1 import events_pb2 as lien_events_pb2
@@ -82,11 +83,14 @@ _HEADLINE = {collateral_index_pb2.INDEX_METHOD_UNSPECIFIED, collateral_index_pb2
 def _levels(index: collateral_index_pb2.CollateralIndex) -> IndexLevels:
     points = tuple((point.month, point.level) for point in index.points)
     months = [month for month, _ in points]
+    if not all(_MONTH.fullmatch(month) for month in months):
+        raise Poison("INDEX_INVALID", "an index has months as YYYY-MM")
     if not points or months != sorted(set(months)) or any(not 0 < level < _HIGHEST_LEVEL for _, level in points):
         raise Poison("INDEX_INVALID", "an index has months in order and positive levels")
     return IndexLevels(index.vintage, points)
 
 
+_MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 # Base 100; beyond this something else than prices was published.
 _HIGHEST_LEVEL = 1e5
 

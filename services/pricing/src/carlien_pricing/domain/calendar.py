@@ -19,10 +19,15 @@ class DayCount(StrEnum):
     """ISDA: days in leap years over 366, the others over 365."""
 
 
+_IN_EVERY_MONTH = 28
+
+
 def add_months(start: date, months: int) -> date:
     """The same day `months` later, or the month's last day where it has no such day (31 January + 1 = 28 February)."""
     month_index = start.year * 12 + start.month - 1 + months
     year, month = divmod(month_index, 12)
+    if start.day <= _IN_EVERY_MONTH:
+        return date(year, month + 1, start.day)
     return date(year, month + 1, min(start.day, calendar.monthrange(year, month + 1)[1]))
 
 

@@ -32,6 +32,8 @@ class ValuePath:
     spread_now: float
     market_volatility: float
     own: Array
+    floor: Array | None = None
+    """What the car brings at least, whatever its market does (an own traction battery); None: nothing."""
 
     def deviation(self) -> Array:
         """Standard deviation of the log value, by month."""
@@ -40,7 +42,8 @@ class ValuePath:
 
     def percentile_10(self) -> Array:
         """Value that is undercut with 10 % probability, by month."""
-        return np.asarray(self.median * np.exp(-Z90 * self.deviation()))
+        low = np.asarray(self.median * np.exp(-Z90 * self.deviation()))
+        return low if self.floor is None else np.maximum(low, self.floor)
 
 
 def value_path(p50: float, p10: float, annual_decline: float, market_volatility: float, own_volatility: float, months: int) -> ValuePath:
@@ -103,7 +106,7 @@ class Recovery:
 class LossCurve:
     """Expected loss of a default in month 1..n on one car, for any exposure: what doesn't depend on the loan's rate is kept."""
 
-    __slots__ = ("_deviation", "_log_net", "_recovery", "_scaled")
+    __slots__ = ("_deviation", "_floor", "_log_net", "_recovery", "_scaled")
 
     def __init__(self, path: ValuePath, recovery: Recovery, months: int) -> None:
         sale = np.minimum(np.arange(1, months + 1) + recovery.lag_months, len(path.median) - 1)
@@ -112,6 +115,7 @@ class LossCurve:
         self._deviation = np.maximum(path.deviation()[sale], _LEAST_DEVIATION)
         self._log_net = np.log(net)
         self._scaled = net * np.exp(0.5 * self._deviation**2)
+        self._floor = None if path.floor is None else path.floor[sale] * (1 - recovery.liquidation_cost)
 
     def loss(self, exposure: Array, annual_rate: float) -> Array:
         """In currency of the default month, where `exposure[m-1]` is owed. Interest accrues on it until the sale."""
@@ -120,6 +124,10 @@ class LossCurve:
         # Prior claims are paid first: the sale must bring exposure + prior before ours is whole.
         strike = exposure + recovery.prior_claims * discount
         put = _put(strike, self._log_net + math.log(discount), self._scaled * discount, self._deviation)
+        if self._floor is not None:
+            # max(K - max(V, F), 0) = max(K - V, 0) - max(F - V, 0) for a floor F up to K.
+            held = np.minimum(self._floor * discount, strike)
+            put = np.maximum(put - _put(held, self._log_net + math.log(discount), self._scaled * discount, self._deviation), 0.0)
         shortfall = np.minimum(put, exposure)
         share = (1 - recovery.unsecured_recovery) * recovery.recoverability
         lost = (1 - recovery.unsecured_recovery) * (1 - recovery.recoverability)

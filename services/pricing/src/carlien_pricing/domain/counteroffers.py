@@ -11,8 +11,8 @@ from carlien_pricing.domain.engine import Setting, nominal_rate, prepare, price
 from carlien_pricing.domain.legality import ltv_limit, tenor_limit
 from carlien_pricing.domain.matrix import UsageFacts
 from carlien_pricing.domain.products import PolicyBundle
-from carlien_pricing.domain.quote import PricedQuote, QuoteInputs, ReasonCode
-from carlien_pricing.domain.raroc import rate_for_hurdle
+from carlien_pricing.domain.quote import LoanRequest, PricedQuote, QuoteInputs, ReasonCode
+from carlien_pricing.domain.revisions import CURRENT, Revision
 
 # Nothing the borrower can change about the request helps against these.
 _BEYOND_THE_REQUEST = {ReasonCode.VALUE_ABSTAINED, ReasonCode.VALUE_STALE, ReasonCode.LIEN_AHEAD}
@@ -33,11 +33,16 @@ class Counteroffer:
     without_fees: bool
     description: str
 
-    def dominates(self, other: "Counteroffer") -> bool:
-        """At least as good in every respect, and not the same offer."""
+    def dominates(self, other: "Counteroffer", *, longer_is_better: bool = False) -> bool:
+        """At least as good in every respect, and not the same offer.
+
+        A longer term means lower payments and more interest in all: neither is better, so only offers of one term compare. (Engine 1
+        took the longer one for better.)
+        """
+        same_or_longer = self.term_months >= other.term_months if longer_is_better else self.term_months == other.term_months
         return (
-            self.amount >= other.amount
-            and self.term_months >= other.term_months
+            same_or_longer
+            and self.amount >= other.amount
             and self.annual_rate_irr <= other.annual_rate_irr
             and self.needs_device <= other.needs_device
             and self.without_fees <= other.without_fees
@@ -45,7 +50,9 @@ class Counteroffer:
         )
 
 
-def counteroffers(inputs: QuoteInputs, quote: PricedQuote, policies: PolicyBundle) -> tuple[Counteroffer, ...]:
+def counteroffers(
+    inputs: QuoteInputs, quote: PricedQuote, policies: PolicyBundle, revision: Revision = CURRENT
+) -> tuple[Counteroffer, ...]:
     """The Pareto set, in falling order of amount, then rising rate; without what the quote itself offers or beats."""
     if any(reason.code in _BEYOND_THE_REQUEST for reason in quote.reasons if reason.blocking):
         return ()
@@ -53,19 +60,19 @@ def counteroffers(inputs: QuoteInputs, quote: PricedQuote, policies: PolicyBundl
     asked = inputs.request
     for without_fees in (False, True) if asked.fees else (False,):
         for needs_device in (False, True) if _device_helps(inputs) else (False,):
-            for variant in _solved(_variant(inputs, without_fees, needs_device), policies):
+            for variant in _solved(_variant(inputs, without_fees, needs_device), policies, revision):
                 request = variant.request
                 key = (request.amount, request.term_months, needs_device, without_fees)
                 if key in points or (quote.offered and variant == inputs):
                     continue
-                priced = price(variant, policies)
+                priced = price(variant, policies, revision)
                 if priced.offered:
                     points[key] = _offer(inputs, variant, priced, needs_device, without_fees)
-    found = list(points.values())
+    found, longer = list(points.values()), not revision.offers_longer_terms
     if quote.offered:
         itself = _offer(inputs, inputs, quote, needs_device=False, without_fees=False)
-        found = [offer for offer in found if not itself.dominates(offer)]
-    pareto = [offer for offer in found if not any(other.dominates(offer) for other in found)]
+        found = [offer for offer in found if not itself.dominates(offer, longer_is_better=longer)]
+    pareto = [offer for offer in found if not any(other.dominates(offer, longer_is_better=longer) for other in found)]
     return tuple(sorted(pareto, key=lambda offer: (-offer.amount, offer.annual_rate_irr, offer.term_months)))
 
 
@@ -79,9 +86,9 @@ def _variant(inputs: QuoteInputs, without_fees: bool, needs_device: bool) -> Quo
     return replace(inputs, request=request, usage=usage)
 
 
-def _solved(inputs: QuoteInputs, policies: PolicyBundle) -> list[QuoteInputs]:
-    """The largest loan within every limit; the same with the term of the lowest rate; and where the cap stands in the way, the
-    largest amount below it."""
+def _solved(inputs: QuoteInputs, policies: PolicyBundle, revision: Revision) -> list[QuoteInputs]:
+    """The largest loan within every limit; the same with the term of the lowest rate and with the longest; and where the cap stands
+    in the way, the largest amount below it."""
     setting = prepare(inputs, policies)
     if not setting.cell.lend:
         return []
@@ -91,14 +98,16 @@ def _solved(inputs: QuoteInputs, policies: PolicyBundle) -> list[QuoteInputs]:
     amount = min(request.amount, _largest_amount(setting))
     grace = min(request.grace_months, term - 1)
     balloon = min(request.balloon, amount)
-    changed = replace(request, method=method, term_months=term, amount=amount, balloon=balloon, grace_months=grace)
-    base = replace(inputs, request=changed)
+    changed = replace(request, method=method, term_months=term, balloon=balloon, grace_months=grace)
+    base = replace(inputs, request=_with_amount(changed, amount))
     if amount < _SMALLEST_SHARE * request.amount:
         return []
     candidates = [base]
     cheapest = _cheapest_term(base, policies)
     if cheapest != term:
         candidates.append(_with_term(base, cheapest))
+    if revision.offers_longer_terms and _longest_term(setting) > term:
+        candidates.append(_with_term(base, _longest_term(setting)))
     if not _within_caps(base, policies):
         candidates = [found for variant in candidates if (found := _largest_within_caps(variant, policies)) is not None]
     return candidates
@@ -112,13 +121,21 @@ def _longest_term(setting: Setting) -> int:
 def _largest_amount(setting: Setting) -> Decimal:
     limit = ltv_limit(setting.policies.law, setting.facts)
     ratio = min(setting.cell.max_ltv, limit.value if limit else setting.cell.max_ltv)
-    return _round_down(ratio * setting.p50 - setting.inputs.lien.prior_claims, setting.inputs.request.minor_unit)
+    limit_ratio = limit.value if limit else Decimal(1)
+    most = min(ratio * setting.p50, limit_ratio * setting.limit_basis)
+    return _round_down(most - setting.claims_ahead, setting.inputs.request.minor_unit)
 
 
 def _round_down(amount: Decimal, minor_unit: Decimal) -> Decimal:
     """To whole hundreds of the currency; small loans to the minor unit."""
     step = Decimal(100) if amount >= 1000 else minor_unit
     return (amount / step).to_integral_value(rounding=ROUND_FLOOR) * step
+
+
+def _with_amount(request: LoanRequest, amount: Decimal) -> LoanRequest:
+    """Of the same car: what is not lent is paid down."""
+    paid = request.down_payment
+    return replace(request, amount=amount, down_payment=None if paid is None else paid + request.amount - amount)
 
 
 def _with_term(inputs: QuoteInputs, term: int) -> QuoteInputs:
@@ -128,7 +145,7 @@ def _with_term(inputs: QuoteInputs, term: int) -> QuoteInputs:
 
 def _closed_form_rate(inputs: QuoteInputs, policies: PolicyBundle) -> float:
     setting = prepare(inputs, policies)
-    solved = rate_for_hurdle(setting.shape, setting.risk(), setting.costs())
+    solved = setting.deal(setting.risk()).rate_for_hurdle()
     return float(nominal_rate(setting, solved, setting.cell)) if solved is not None else float("inf")
 
 
@@ -152,8 +169,8 @@ def _largest_within_caps(inputs: QuoteInputs, policies: PolicyBundle) -> QuoteIn
     """Largest amount whose all-in cost keeps the caps: less is lent on the same car, so less is lost; by bisection."""
 
     def at(amount: Decimal) -> QuoteInputs:
-        request = inputs.request
-        return replace(inputs, request=replace(request, amount=amount, balloon=min(request.balloon, amount)))
+        request = _with_amount(inputs.request, amount)
+        return replace(inputs, request=replace(request, balloon=min(request.balloon, amount)))
 
     unit = inputs.request.minor_unit
     high = inputs.request.amount

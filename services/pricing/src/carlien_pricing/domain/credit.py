@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -28,12 +29,19 @@ def irb_capital(pd: float, lgd: float) -> float:
     return max(lgd * (stressed - pd), 0.0)
 
 
+@lru_cache(maxsize=256)
+def _hazard_weights(seasoning: tuple[float, ...], months: int) -> Array:
+    weights = np.array([seasoning[min(i, len(seasoning) - 1)] for i in range(months)], dtype=np.float64)
+    weights.setflags(write=False)
+    return weights
+
+
 def cumulative_pd(pd_12m: float, seasoning: Sequence[float], months: int) -> Array:
     """Lifetime PD curve: cumulative default probability by the end of month 1..months.
 
     `seasoning` weighs the monthly hazard by loan age (its last value holds on); it is scaled so that month 12 equals `pd_12m`.
     """
-    weights = np.array([seasoning[min(i, len(seasoning) - 1)] for i in range(max(months, 12))], dtype=np.float64)
+    weights = _hazard_weights(tuple(seasoning), max(months, 12))
     total = -math.log1p(-min(pd_12m, 1 - 1e-9))
     hazard = total * weights / weights[:12].sum()
     curve: Array = -np.expm1(-np.cumsum(hazard))

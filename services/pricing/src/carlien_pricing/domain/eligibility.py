@@ -6,13 +6,14 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from carlien_pricing.domain.legality import fee_breaches, ltv_limit, tenor_limit
+from carlien_pricing.domain.matrix import GradeRules
 from carlien_pricing.domain.quote import QuoteInputs, Reason, ReasonCode
 
 if TYPE_CHECKING:
     from carlien_pricing.domain.engine import Setting
 
 
-def assumptions(inputs: QuoteInputs) -> list[Reason]:
+def assumptions(inputs: QuoteInputs, rules: GradeRules) -> list[Reason]:
     """What wasn't known, and what was assumed instead: never the kinder."""
     notes = []
     if not inputs.usage.known:
@@ -51,6 +52,55 @@ def assumptions(inputs: QuoteInputs) -> list[Reason]:
                 blocking=False,
             )
         )
+    return [*notes, *_telemetry(inputs, rules), *_market(inputs, rules), *_usage_model(inputs), *_rank(inputs)]
+
+
+def _note(code: ReasonCode, message: str, rule: str = "") -> Reason:
+    return Reason(code, message, rule, blocking=False)
+
+
+def _telemetry(inputs: QuoteInputs, rules: GradeRules) -> list[Reason]:
+    telemetry = inputs.usage.telemetry
+    if telemetry is None:
+        return []
+    if not telemetry.known:
+        return [_note(ReasonCode.TRUST_UNKNOWN, "Telematics did not say how far the device can be trusted: not at all is assumed.")]
+    if telemetry.trust < rules.low_trust_below:
+        why = f" ({', '.join(telemetry.reasons)})" if telemetry.reasons else ""
+        return [_note(ReasonCode.TRUST_LOW, f"The device's reports are trusted by {telemetry.trust:.0%}{why}.")]
+    return []
+
+
+def _market(inputs: QuoteInputs, rules: GradeRules) -> list[Reason]:
+    market = inputs.market
+    if market is None:
+        return []
+    if not market.known:
+        return [_note(ReasonCode.MARKET_UNKNOWN, "No recent market index is held: where the market goes is not taken into account.")]
+    if market.change < rules.falling_market_below:
+        return [_note(ReasonCode.MARKET_FALLS, f"The market index changed by {market.change:.1%} in six months.", market.vintage)]
+    return []
+
+
+def _usage_model(inputs: QuoteInputs) -> list[Reason]:
+    borrower = inputs.borrower
+    if not borrower.usage_model:
+        return []
+    if borrower.usage_model_outdated:
+        text = "The usage-to-credit model was validated more than a quarter ago: it is not used."
+        return [_note(ReasonCode.USAGE_MODEL_OUTDATED, text, borrower.usage_model)]
+    text = f"Usage moved the log-odds of default by {borrower.usage_log_odds:+.3f} (measured on a simulator, no evidence about drivers)."
+    return [_note(ReasonCode.USAGE_MODEL_APPLIED, text, borrower.usage_model)]
+
+
+def _rank(inputs: QuoteInputs) -> list[Reason]:
+    lien, notes = inputs.lien, []
+    if lien.rank_assumed:
+        text = "The registry did not say how our lien would rank: every live registration counts as ahead."
+        notes.append(_note(ReasonCode.RANK_ASSUMED, text))
+    if lien.uncounted:
+        text = f"{', '.join(lien.uncounted[:5])} secure claims without an amount in this currency: nothing is left behind them."
+        notes.append(_note(ReasonCode.CLAIM_NOT_COUNTED, text))
     return notes
 
 
@@ -73,13 +123,15 @@ def _collateral(setting: Setting) -> list[Reason]:
                 setting.economics.id,
             )
         )
-    if inputs.lien.live_registrations:
-        numbers = ", ".join(inputs.lien.live_registrations[:5])
+    lien = inputs.lien
+    if not lien.first and (lien.rank == 0 or lien.rank > setting.pack.max_rank):
+        numbers = ", ".join(lien.live_registrations[:5])
+        required = "first rank is required" if setting.pack.max_rank == 1 else f"rank {setting.pack.max_rank} or better is required"
         found.append(
             Reason(
                 ReasonCode.LIEN_AHEAD,
-                f"Registered before: {numbers} (as of block {inputs.lien.as_of_block}); first rank is required.",
-                "CIVIL_CODE_414",
+                f"Registered before: {numbers} (as of block {lien.as_of_block}); {required}.",
+                lien.rule or "CIVIL_CODE_414",
             )
         )
     return found
@@ -88,8 +140,8 @@ def _collateral(setting: Setting) -> list[Reason]:
 def _limits(setting: Setting) -> list[Reason]:
     law, request = setting.policies.law, setting.inputs.request
     found = []
-    value = setting.p50
-    claims = setting.principal + setting.inputs.lien.prior_claims
+    value = setting.limit_basis
+    claims = setting.principal + setting.claims_ahead
     if (limit := ltv_limit(law, setting.facts)) and claims > limit.value * value:
         found.append(
             Reason(
@@ -120,7 +172,7 @@ def _cell(setting: Setting) -> list[Reason]:
     found = []
     if not cell.lend:
         found.append(Reason(ReasonCode.CELL_NOT_LENT, f"No loans are made in {place}.", version))
-    claims = setting.principal + setting.inputs.lien.prior_claims
+    claims = setting.principal + setting.claims_ahead
     if claims > cell.max_ltv * setting.p50:
         found.append(
             Reason(

@@ -3,7 +3,7 @@
 The price never depends on anything but `QuoteInputs` and the policy bundle: no clock, no random state, no I/O.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal
 
 import numpy as np
@@ -26,12 +26,10 @@ from carlien_pricing.domain.quote import (
     Reason,
     ReasonCode,
 )
-from carlien_pricing.domain.raroc import ROUGH, Economics, LoanShape, Profitability, RiskInputs, profitability, rate_for_hurdle
+from carlien_pricing.domain.raroc import ROUGH, Deal, Economics, LoanShape, Profitability, RiskInputs
+from carlien_pricing.domain.revisions import CURRENT, Revision
 from carlien_pricing.domain.schedule import LoanTerms, RepaymentMethod, build_schedule, round_money
 from carlien_pricing.domain.simulation import LossDistribution, simulate_losses
-
-ENGINE_VERSION = "1"
-"""Rises with every change that can change a price; a stored quote names the one it was made by."""
 
 HIGHEST_RATE = 5.0
 """Shown where no rate earns the hurdle."""
@@ -66,6 +64,7 @@ class Setting:
     p10: Decimal
     path: ValuePath
     notes: tuple[Reason, ...]
+    revision: Revision
 
     @property
     def shape(self) -> LoanShape:
@@ -89,6 +88,33 @@ class Setting:
             return ()
         return tuple((part.month, part.share) for part in self.pack.curtailment if part.month < request.term_months)
 
+    @property
+    def claims_ahead(self) -> Decimal:
+        """What is paid before us. A claim that can't be counted takes the car whole: twice its value leaves nothing."""
+        lien = self.inputs.lien
+        return lien.prior_claims + (2 * self.p50 if lien.uncounted else 0)
+
+    @property
+    def limit_basis(self) -> Decimal:
+        """What the law's loan-to-value limits are of: the value or, where it is stated and lower, the price of the car."""
+        request = self.inputs.request
+        return self.p50 if request.down_payment is None else min(self.p50, request.amount + request.down_payment)
+
+    def recoverability(self, usage: int) -> float:
+        """Probability of finding and taking the car at a usage grade. What telematics says counts as far as it can be trusted:
+        without trust there is as much to go by as without a device, and where nobody could say, the worst is assumed.
+        """
+        table, telemetry = self.pack.recoverability, self.inputs.usage.telemetry
+        if telemetry is None:
+            return table[usage - 1]
+        if not telemetry.known:
+            return table[-1]
+        untrusted = min(table[usage - 1], table[self.matrix.grade_rules.no_device_grade - 1])
+        return untrusted + (table[usage - 1] - untrusted) * telemetry.trust
+
+    def deal(self, risk: RiskInputs) -> Deal:
+        return Deal(self.shape, risk, self.costs())
+
     def costs(self) -> Economics:
         row, principal = self.economics, float(self.principal)
         return Economics(
@@ -111,15 +137,15 @@ class Setting:
             row.recovery_lag_months,
             row.liquidation_cost,
             ratio,
-            self.pack.recoverability[(usage or self.grades.usage) - 1],
+            self.recoverability(usage or self.grades.usage),
             row.unsecured_recovery,
-            float(self.inputs.lien.prior_claims),
+            float(self.claims_ahead),
         )
         curve = cumulative_pd(pd_12m, row.seasoning, self.inputs.request.term_months)
         return RiskInputs(pd_12m, curve, self.path, recovery)
 
 
-def prepare(inputs: QuoteInputs, policies: PolicyBundle) -> Setting:
+def prepare(inputs: QuoteInputs, policies: PolicyBundle, revision: Revision = CURRENT) -> Setting:
     """Looks everything up. INVALID for terms that are no loan, and for dates the tables don't cover."""
     request, car, value = inputs.request, inputs.car, inputs.value
     on = request.quote_date
@@ -150,17 +176,27 @@ def prepare(inputs: QuoteInputs, policies: PolicyBundle) -> Setting:
         keep = 1 - pack.battery_value_share
         p50, p10 = round_money(p50 * keep, request.minor_unit), round_money(p10 * keep, request.minor_unit)
         notes.append(Reason(ReasonCode.LEASED_BATTERY_EXCLUDED, "The leased battery is not collateral.", blocking=False))
-    notes.extend(eligibility.assumptions(inputs))
+    notes.extend(eligibility.assumptions(inputs, matrix.grade_rules))
 
-    usage = usage_grade(matrix.grade_rules, inputs.usage, car.commercial_use is not False)
+    usage = usage_grade(matrix.grade_rules, inputs.usage, car.commercial_use is not False, inputs.market)
     spread = float((p50 / p10).ln()) if p10 > 0 else float("inf")
     grades = Grades(
         borrower_grade(matrix.grade_rules, inputs.borrower.pd_12m),
-        collateral_grade(matrix.grade_rules, spread, value.low_confidence, not inputs.lien.live_registrations),
+        collateral_grade(matrix.grade_rules, spread, value.low_confidence, inputs.lien.first),
         usage,
     )
     horizon = request.term_months + economics.recovery_lag_months
     path = _path(inputs, economics, max(float(p50), 0.01), max(float(p10), 0.001), horizon)
+    if floor := _battery_floor(inputs, pack):
+        path = replace(path, floor=floor * (1 - pack.battery_floor_decline) ** (np.arange(horizon + 1) / 12))
+        notes.append(
+            Reason(
+                ReasonCode.BATTERY_FLOOR,
+                f"A pack that still holds {car.battery_kwh:g} kWh brings {floor:.2f} whatever the car's market does.",
+                pack.product,
+                blocking=False,
+            )
+        )
     return Setting(
         inputs,
         policies,
@@ -179,7 +215,16 @@ def prepare(inputs: QuoteInputs, policies: PolicyBundle) -> Setting:
         p10,
         path,
         tuple(notes),
+        revision,
     )
+
+
+def _battery_floor(inputs: QuoteInputs, pack: ProductPack) -> float:
+    """What an own traction battery fetches by itself; 0 where it is leased, not known, or has no price in this currency."""
+    per_kwh = pack.battery_floor_per_kwh.get(inputs.value.currency)
+    if per_kwh is None or inputs.car.battery_leased:
+        return 0.0
+    return min(inputs.car.battery_kwh * float(per_kwh), float(pack.battery_floor_of_p10 * inputs.value.p10))
 
 
 def _path(inputs: QuoteInputs, economics: EconomicsRow, p50: float, p10: float, horizon: int) -> ValuePath:
@@ -200,17 +245,10 @@ def _total(fees: tuple[Fee, ...], *, upfront: bool) -> Decimal:
     return sum((fee.amount for fee in fees if fee.upfront is upfront), Decimal(0))
 
 
-def simulate(setting: Setting, risk: RiskInputs, rate: float) -> LossDistribution:
+def simulate(setting: Setting, deal: Deal, risk: RiskInputs, rate: float) -> LossDistribution:
     """The joint loss distribution at this nominal rate."""
-    found = profitability(setting.shape, risk, setting.costs(), rate)
-    return simulate_losses(
-        risk.path,
-        risk.recovery,
-        risk.cumulative_pd,
-        found.exposure,
-        rate,
-        setting.economics.market_correlation,
-    )
+    exposure = deal.profitability(rate).exposure
+    return simulate_losses(risk.path, risk.recovery, risk.cumulative_pd, exposure, rate, setting.economics.market_correlation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +257,7 @@ class Solution:
 
     rate: float | None
     risk: RiskInputs
+    deal: Deal
     loss_factor: float
     losses: LossDistribution
 
@@ -229,20 +268,20 @@ def solve_rate(setting: Setting, risk: RiskInputs) -> Solution:
     The closed form finds the neighbourhood; the simulation there says by how much dependence raises the loss; the rate is
     solved again with that factor. The factor moves so little with the rate that one round is enough.
     """
-    shape, costs = setting.shape, setting.costs()
-    first = rate_for_hurdle(shape, risk, costs, precision=ROUGH)
+    deal = setting.deal(risk)
+    first = deal.rate_for_hurdle(precision=ROUGH)
     at = first if first is not None else 1.0
-    closed = profitability(shape, risk, costs, at).expected_loss
-    losses = simulate(setting, risk, at)
+    closed = deal.profitability(at).expected_loss
+    losses = simulate(setting, deal, risk, at)
     # Dependence can only hurt: sampling noise must not make the loan cheaper.
     factor = max(round(losses.expected_loss / closed, _FACTOR_DIGITS), 1.0) if closed > 1e-9 else 1.0
-    rate = None if first is None else rate_for_hurdle(shape, risk, costs, factor, first)
-    return Solution(rate, risk, factor, losses)
+    rate = None if first is None else deal.rate_for_hurdle(factor, first)
+    return Solution(rate, risk, deal, factor, losses)
 
 
-def price(inputs: QuoteInputs, policies: PolicyBundle) -> PricedQuote:
+def price(inputs: QuoteInputs, policies: PolicyBundle, revision: Revision = CURRENT) -> PricedQuote:
     """The quote: an offer, or a decline with every reason that blocks it."""
-    setting = prepare(inputs, policies)
+    setting = prepare(inputs, policies, revision)
     reasons = list(setting.notes)
     reasons.extend(eligibility.blocks(setting))
     solution = solve_rate(setting, setting.risk())
@@ -251,9 +290,9 @@ def price(inputs: QuoteInputs, policies: PolicyBundle) -> PricedQuote:
     return assemble(setting, solution, reasons)
 
 
-def rate_alone(inputs: QuoteInputs, policies: PolicyBundle) -> Decimal | None:
+def rate_alone(inputs: QuoteInputs, policies: PolicyBundle, revision: Revision = CURRENT) -> Decimal | None:
     """The nominal rate that `price` would find, at half the cost; None where no rate earns the hurdle."""
-    setting = prepare(inputs, policies)
+    setting = prepare(inputs, policies, revision)
     solved = solve_rate(setting, setting.risk()).rate
     return None if solved is None else nominal_rate(setting, solved, setting.cell)
 
@@ -298,7 +337,7 @@ def assemble(setting: Setting, solution: Solution, reasons: list[Reason]) -> Pri
         if not cap.kept
     )
     default_limit = default_interest_limit(law, request.lender, request.quote_date, nominal)
-    result = profitability(setting.shape, solution.risk, setting.costs(), float(nominal), solution.loss_factor)
+    result = solution.deal.profitability(float(nominal), solution.loss_factor)
     return PricedQuote(
         offered=not any(reason.blocking for reason in reasons),
         principal=setting.principal,
@@ -327,7 +366,7 @@ def ltv(setting: Setting, value: Decimal) -> float:
     """Principal and all claims that rank ahead, over the value."""
     if value <= 0:
         return 9.99
-    return round(float((setting.principal + setting.inputs.lien.prior_claims) / value), _DIGITS)
+    return round(float((setting.principal + setting.claims_ahead) / value), _DIGITS)
 
 
 def _rounded(cost: AnnualisedCost) -> AnnualisedCost:
@@ -337,24 +376,30 @@ def _rounded(cost: AnnualisedCost) -> AnnualisedCost:
 def _steps(setting: Setting, nominal: Decimal, solution: Solution) -> tuple[MatrixStep, ...]:
     """The marginal effect of one step on each axis: the other cell's add-on, and the loss that goes with it."""
     steps = []
-    costs, shape = setting.costs(), setting.shape
     for axis in Axis:
-        better = setting.grades.better(axis)
-        if better is None:
-            continue
-        moved = solution.risk
+        moved = setting.grades.better(axis)
+        if moved is None:
+            if not setting.revision.steps_from_the_best:
+                continue
+            moved = setting.grades.worse(axis)
+        risk = solution.risk
         if axis is Axis.USAGE:
-            moved = setting.risk(usage=better.usage)
+            risk = setting.risk(usage=moved.usage)
         elif axis is Axis.BORROWER:
-            bound = setting.matrix.grade_rules.borrower_pd[better.borrower - 1]
-            moved = setting.risk(pd_12m=min(bound, moved.pd_12m))
+            risk = setting.risk(pd_12m=_pd_of_grade(setting, moved.borrower))
         # The collateral axis moves the add-on alone.
-        unmoved = moved is solution.risk
-        solved = solution.rate if unmoved else rate_for_hurdle(shape, moved, costs, solution.loss_factor, solution.rate, ROUGH)
+        unmoved = risk is solution.risk
+        solved = solution.rate if unmoved else setting.deal(risk).rate_for_hurdle(solution.loss_factor, solution.rate, ROUGH)
         if solved is not None:
-            cell = setting.matrix.cell(better)
+            cell = setting.matrix.cell(moved)
             steps.append(MatrixStep(axis, cell, nominal_rate(setting, solved, cell) - nominal))
     return tuple(steps)
+
+
+def _pd_of_grade(setting: Setting, grade: int) -> float:
+    """The PD of another grade that is nearest to this borrower's."""
+    bounds, pd_12m = setting.matrix.grade_rules.borrower_pd, setting.inputs.borrower.pd_12m
+    return min(bounds[grade - 1], pd_12m) if grade < setting.grades.borrower else max(bounds[grade - 2], pd_12m)
 
 
 def _loss_figures(setting: Setting, solution: Solution, result: Profitability, nominal: Decimal) -> LossFigures:
@@ -375,4 +420,5 @@ def _loss_figures(setting: Setting, solution: Solution, result: Profitability, n
         lgd=round(float(result.lgd.mean()), _DIGITS),
         shortfall_probability=tuple(np.round(solution.losses.shortfall_probability, 6).tolist()),
         seed=solution.losses.seed,
+        cumulative_pd=tuple(np.round(solution.risk.cumulative_pd, _DIGITS).tolist()) if setting.revision.shows_pd_curve else (),
     )

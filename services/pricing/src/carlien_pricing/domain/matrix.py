@@ -40,6 +40,16 @@ class Grades:
                 moved = Grades(self.borrower, self.collateral, self.usage - 1)
         return moved if min(moved.borrower, moved.collateral, moved.usage) >= 1 else None
 
+    def worse(self, axis: Axis) -> "Grades":
+        """One step worse along the axis, on which it is not at its worst."""
+        match axis:
+            case Axis.BORROWER:
+                return Grades(self.borrower + 1, self.collateral, self.usage)
+            case Axis.COLLATERAL:
+                return Grades(self.borrower, self.collateral + 1, self.usage)
+            case Axis.USAGE:
+                return Grades(self.borrower, self.collateral, self.usage + 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -79,6 +89,17 @@ class GradeRules:
     """...one step less up to here, two beyond."""
     commercial_use_steps: int
     alarm_steps: int
+    low_trust_below: float = 0.0
+    """Telemetry that is trusted less than this..."""
+    low_trust_steps: int = 0
+    """...costs so many steps; so does telemetry of which trust could not be asked."""
+    high_risk_from: int = 101
+    """A usage risk (0 to 100) from this score on..."""
+    high_risk_steps: int = 0
+    falling_market_below: float = -1.0
+    """A market whose index changed by less than this in six months (as a fraction)..."""
+    falling_market_steps: int = 0
+    unknown_market_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +128,8 @@ def check_matrix(matrix: RiskMatrix) -> None:
             raise ValueError("grade bounds must rise")
     if not 1 <= rules.no_device_grade <= USAGE_GRADES:
         raise ValueError("no_device_grade must be a usage grade")
+    if min(rules.low_trust_steps, rules.high_risk_steps, rules.falling_market_steps, rules.unknown_market_steps) < 0:
+        raise ValueError("steps must not be negative: what is worse must not be graded better")
     expected = {
         Grades(*point) for point in product(range(1, BORROWER_GRADES + 1), range(1, COLLATERAL_GRADES + 1), range(1, USAGE_GRADES + 1))
     }
@@ -141,6 +164,19 @@ def collateral_grade(rules: GradeRules, spread: float, low_confidence: bool, fir
 
 
 @dataclass(frozen=True, slots=True)
+class TelemetryFacts:
+    """What telematics' profile says of the car. `known` false: it could not be asked, and nothing is trusted."""
+
+    known: bool
+    trust: float = 0.0
+    """How far the telemetry can be relied on, 0 none to 1 full."""
+    risk_score: int = 0
+    """Usage risk, 0 gentle to 100."""
+    reasons: tuple[str, ...] = ()
+    """Why the trust is not higher."""
+
+
+@dataclass(frozen=True, slots=True)
 class UsageFacts:
     """What telematics says. `known` false: it could not be asked, and the worst is assumed."""
 
@@ -148,10 +184,21 @@ class UsageFacts:
     has_device: bool = False
     hours_silent: float = 0.0
     alarm: bool = False
+    telemetry: TelemetryFacts | None = None
+    """None: there is no device to trust, or nobody asked (quotes of before)."""
 
 
-def usage_grade(rules: GradeRules, facts: UsageFacts, commercial_use: bool) -> int:
-    """1..5. Not knowing is never better than knowing: no answer is the worst grade."""
+@dataclass(frozen=True, slots=True)
+class MarketFacts:
+    """The market index: its change in six months as a fraction. `known` false: no index that is recent enough is held."""
+
+    known: bool
+    change: float = 0.0
+    vintage: str = ""
+
+
+def usage_grade(rules: GradeRules, facts: UsageFacts, commercial_use: bool, market: MarketFacts | None = None) -> int:
+    """1..5. Not knowing how the car is used is never better than knowing: no answer is the worst grade."""
     if not facts.known:
         return USAGE_GRADES
     if not facts.has_device:
@@ -159,4 +206,24 @@ def usage_grade(rules: GradeRules, facts: UsageFacts, commercial_use: bool) -> i
     else:
         base = 1 + (facts.hours_silent > rules.silent_after_hours) + (facts.hours_silent > rules.lost_after_hours)
         base += rules.alarm_steps if facts.alarm else 0
-    return min(base + (rules.commercial_use_steps if commercial_use else 0), USAGE_GRADES)
+        base += _telemetry_steps(rules, facts.telemetry)
+    base += rules.commercial_use_steps if commercial_use else 0
+    return min(base + _market_steps(rules, market), USAGE_GRADES)
+
+
+def _telemetry_steps(rules: GradeRules, telemetry: TelemetryFacts | None) -> int:
+    if telemetry is None:
+        return 0
+    if not telemetry.known:
+        return rules.low_trust_steps + rules.high_risk_steps
+    distrusted = telemetry.trust < rules.low_trust_below
+    risky = telemetry.risk_score >= rules.high_risk_from
+    return rules.low_trust_steps * distrusted + rules.high_risk_steps * risky
+
+
+def _market_steps(rules: GradeRules, market: MarketFacts | None) -> int:
+    if market is None:
+        return 0
+    if not market.known:
+        return rules.unknown_market_steps
+    return rules.falling_market_steps if market.change < rules.falling_market_below else 0

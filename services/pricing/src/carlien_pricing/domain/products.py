@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from typing import ClassVar
@@ -39,6 +39,14 @@ class ProductPack:
     stock_audit_days: int | None
     battery_value_share: Decimal
     recoverability: tuple[float, ...]
+    max_rank: int = 1
+    """Our lien's worst rank with which a loan is made; 1: first rank is required."""
+    battery_floor_per_kwh: dict[str, Decimal] = field(default_factory=dict)
+    """What an own pack fetches by itself (second life, materials) per kWh it still holds, by currency."""
+    battery_floor_decline: float = 0.0
+    """By how much that falls a year, as a fraction."""
+    battery_floor_of_p10: Decimal = Decimal("0.35")
+    """It never counts for more than this share of the car's P10: a stated capacity is only a statement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +104,8 @@ class EconomicsRow(Rule):
     min_nominal_rate: Decimal
     step_down_after_months: int = 3
     """So long must what lowers the rate have held."""
+    step_down_trust: float = 1.0
+    """So far must what a device reports have been trusted."""
 
     def funding_rate(self, term_months: int) -> float:
         """Funding cost for the term, liquidity included, linear between the curve's points."""
@@ -142,6 +152,10 @@ def check_packs(packs: Sequence[ProductPack]) -> None:
             raise ValueError(f"{pack.product}: recoverability needs 5 falling values")
         if not all(0 < value <= 1 for value in pack.recoverability):
             raise ValueError(f"{pack.product}: recoverability must be a probability")
+        if pack.max_rank < 1 or not 0 <= pack.battery_floor_decline < 1 or not 0 <= pack.battery_floor_of_p10 <= 1:
+            raise ValueError(f"{pack.product}: a rank from 1, and shares as fractions, are needed")
+        if any(price <= 0 for price in pack.battery_floor_per_kwh.values()):
+            raise ValueError(f"{pack.product}: battery floor prices must be positive")
         if sum((part.share for part in pack.curtailment), Decimal(0)) >= 1:
             raise ValueError(f"{pack.product}: curtailments must leave something for the end")
 
@@ -157,6 +171,8 @@ def check_economics(rows: Sequence[EconomicsRow]) -> None:
             raise ValueError(f"{row.id}: annual_mileage_km needs private and commercial")
         if any(not 0 <= p.annual_decline + row.unforecast_decline_margin < 1 for p in row.value_paths.values()):
             raise ValueError(f"{row.id}: a decline, margin included, must be a fraction")
+        if not 0 < row.step_down_trust <= 1:
+            raise ValueError(f"{row.id}: step_down_trust must be a fraction")
         if not row.seasoning or min(row.seasoning) <= 0:
             raise ValueError(f"{row.id}: seasoning weights must be positive")
         if [point[0] for point in row.funding_curve] != sorted({point[0] for point in row.funding_curve}):

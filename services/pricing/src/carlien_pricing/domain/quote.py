@@ -8,7 +8,7 @@ from enum import StrEnum
 from carlien_pricing.domain.calendar import DayCount
 from carlien_pricing.domain.cost import AnnualisedCost
 from carlien_pricing.domain.legality import CapAnswer
-from carlien_pricing.domain.matrix import Axis, Cell, UsageFacts
+from carlien_pricing.domain.matrix import Axis, Cell, MarketFacts, UsageFacts
 from carlien_pricing.domain.policy import CarAge, Energy, LenderType, LoanPurpose, ProductType
 from carlien_pricing.domain.schedule import Instalment, RepaymentMethod
 
@@ -37,6 +37,15 @@ class ReasonCode(StrEnum):
     USAGE_ASSUMED_COMMERCIAL = "USAGE_ASSUMED_COMMERCIAL"
     ENERGY_ASSUMED = "ENERGY_ASSUMED"
     LEASED_BATTERY_EXCLUDED = "LEASED_BATTERY_EXCLUDED"
+    BATTERY_FLOOR = "BATTERY_FLOOR"
+    TRUST_UNKNOWN = "TRUST_UNKNOWN"
+    TRUST_LOW = "TRUST_LOW"
+    RANK_ASSUMED = "RANK_ASSUMED"
+    CLAIM_NOT_COUNTED = "CLAIM_NOT_COUNTED"
+    MARKET_FALLS = "MARKET_FALLS"
+    MARKET_UNKNOWN = "MARKET_UNKNOWN"
+    USAGE_MODEL_APPLIED = "USAGE_MODEL_APPLIED"
+    USAGE_MODEL_OUTDATED = "USAGE_MODEL_OUTDATED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +76,8 @@ class CarFacts:
     age: CarAge | None = None
     commercial_use: bool | None = None
     battery_leased: bool = False
+    battery_kwh: float = 0.0
+    """What an own pack still holds: capacity when new times state of health; 0 where either isn't known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +113,27 @@ class ForecastPoint:
 
 @dataclass(frozen=True, slots=True)
 class LienFacts:
-    """What the registry certified. `prior_claims`: maximum secured amounts of live registrations, in the loan's currency."""
+    """What the registry certified, and how a lien of ours would rank.
+
+    `prior_claims`: maximum secured amounts of what ranks ahead of it (its share of what ranks equal), in the loan's currency.
+    """
 
     certificate_number: str
     as_of_block: int
     live_registrations: tuple[str, ...]
     prior_claims: Decimal
+    rank: int = 0
+    """1 is paid first; 0: not ranked, and then every live registration counts as ahead."""
+    rule: str = ""
+    """What the rank rests on, for example Civil Code 414."""
+    rank_assumed: bool = False
+    """The registry could not be asked for the rank, so every live registration counts as ahead."""
+    uncounted: tuple[str, ...] = ()
+    """Registrations ahead whose claim has no amount in the loan's currency: nothing is left behind them."""
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 1 if self.rank else not self.live_registrations
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +144,12 @@ class BorrowerFacts:
     origin: str
     model_version: str = ""
     reason_codes: tuple[str, ...] = ()
+    usage_model: str = ""
+    """The usage-to-credit model, where there is one."""
+    usage_log_odds: float = 0.0
+    """What usage added to the log-odds of default."""
+    usage_model_outdated: bool = False
+    """Its validation is older than a quarter, so it was not used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +170,8 @@ class LoanRequest:
     day_count: DayCount = DayCount.THIRTY_360
     annual_mileage_km: int = 0
     """Distance driven per year from now on; 0 takes the policy's for the use."""
+    down_payment: Decimal | None = None
+    """Of a purchase loan: what the buyer pays himself. The car's price is this and the amount; None: not stated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +186,13 @@ class QuoteInputs:
     borrower: BorrowerFacts
     forecast: tuple[ForecastPoint, ...] = ()
     """From month 0 on; empty where there is none, and the policy's path with its margin is taken."""
+    market: MarketFacts | None = None
+    """None: not looked at (quotes of before)."""
 
 
 @dataclass(frozen=True, slots=True)
 class MatrixStep:
-    """What one step better on an axis would change; `rate_change` is negative where it is cheaper."""
+    """What one step on an axis would change: better, or worse where there is no better. `rate_change` is negative where it is cheaper."""
 
     axis: Axis
     cell: Cell
@@ -175,6 +211,8 @@ class LossFigures:
     lgd: float
     shortfall_probability: tuple[float, ...]
     seed: int
+    cumulative_pd: tuple[float, ...] = ()
+    """Lifetime PD curve: probability of default by the end of month 1, 2, ..."""
 
 
 @dataclass(frozen=True, slots=True)

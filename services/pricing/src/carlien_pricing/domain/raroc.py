@@ -111,22 +111,69 @@ def exposure_profile(shape: LoanShape, annual_rate: float) -> Array:
             return np.asarray(shape.principal * growth - payment * (growth - 1) / i)
 
 
-def profitability(shape: LoanShape, risk: RiskInputs, economics: Economics, annual_rate: float, loss_factor: float = 1.0) -> Profitability:
-    """RAROC and its parts at this nominal rate. `loss_factor` scales the closed-form loss to the joint simulation's."""
-    exposure = exposure_profile(shape, annual_rate)
-    loss = risk.losses.loss(exposure, annual_rate)
-    lgd = np.minimum(loss / np.maximum(exposure, 1e-9), 1.0)
-    discount = _discount(economics.funding_rate, shape.term_months)
-    weight = risk.alive * discount
-    held = exposure * weight
-    expected_loss = loss_factor * float((risk.marginal_pd * loss) @ discount)
-    held_sum, months = float(held.sum()), float(weight.sum())
-    margin = (annual_rate - economics.funding_rate) / 12 * held_sum
-    fees = shape.upfront_fees + shape.monthly_fee * months
-    opex = economics.opex_upfront + economics.opex_monthly * months
-    capital = float(np.maximum(risk.capital_per_lgd * lgd, economics.capital_floor) @ held) / 12
-    raroc = (1 - economics.tax_rate) * (margin + fees - opex - expected_loss) / max(capital, 1e-9)
-    return Profitability(raroc, expected_loss, capital, held_sum, lgd, exposure)
+class Deal:
+    """A loan on a car, a borrower and a lender: everything but the rate. What was computed for a rate is kept, for a search comes
+    back to it and only the factor of the loss changes.
+    """
+
+    __slots__ = ("_at", "_economics", "_risk", "_shape", "_weight")
+
+    def __init__(self, shape: LoanShape, risk: RiskInputs, economics: Economics) -> None:
+        self._shape, self._risk, self._economics = shape, risk, economics
+        self._weight = risk.alive * _discount(economics.funding_rate, shape.term_months)
+        self._at: dict[float, Profitability] = {}
+
+    def profitability(self, annual_rate: float, loss_factor: float = 1.0) -> Profitability:
+        """RAROC and its parts at this nominal rate. `loss_factor` scales the closed-form loss to the joint simulation's."""
+        shape, economics = self._shape, self._economics
+        plain = self._at.get(annual_rate)
+        if plain is None:
+            plain = self._at[annual_rate] = self._without_factor(annual_rate)
+        expected_loss = loss_factor * plain.expected_loss
+        months = float(self._weight.sum())
+        margin = (annual_rate - economics.funding_rate) / 12 * plain.held
+        fees = shape.upfront_fees + shape.monthly_fee * months
+        opex = economics.opex_upfront + economics.opex_monthly * months
+        raroc = (1 - economics.tax_rate) * (margin + fees - opex - expected_loss) / max(plain.capital, 1e-9)
+        return Profitability(raroc, expected_loss, plain.capital, plain.held, plain.lgd, plain.exposure)
+
+    def _without_factor(self, annual_rate: float) -> Profitability:
+        """Loss, capital and exposure at a rate; the return isn't known yet."""
+        shape, risk, economics = self._shape, self._risk, self._economics
+        exposure = exposure_profile(shape, annual_rate)
+        loss = risk.losses.loss(exposure, annual_rate)
+        lgd = np.minimum(loss / np.maximum(exposure, 1e-9), 1.0)
+        held = exposure * self._weight
+        expected_loss = float((risk.marginal_pd * loss) @ _discount(economics.funding_rate, shape.term_months))
+        capital = float(np.maximum(risk.capital_per_lgd * lgd, economics.capital_floor) @ held) / 12
+        return Profitability(0.0, expected_loss, capital, float(held.sum()), lgd, exposure)
+
+    def rate_for_hurdle(self, loss_factor: float = 1.0, guess: float | None = None, precision: float = PRECISION) -> float | None:
+        """The lowest nominal rate (fraction a year) with RAROC >= hurdle; None where none below 500 % does.
+
+        With loss and exposure as they are at rate r, the rate that would earn the hurdle is explicit: g(r). Both hardly move with
+        r, so r = g(r) is found in a few secant steps; where it isn't, by bisection.
+        """
+        economics = self._economics
+
+        def wanted(rate: float) -> float:
+            found = self.profitability(rate, loss_factor)
+            missing = economics.hurdle - found.raroc
+            return rate + 12 * missing * found.capital / ((1 - economics.tax_rate) * found.held)
+
+        previous = economics.funding_rate if guess is None else guess
+        step_back = wanted(previous) - previous
+        rate = max(previous + step_back, 0.0)
+        for _ in range(12):
+            step = wanted(rate) - rate
+            if abs(step) < precision:
+                return rate
+            slope = (step - step_back) / (rate - previous) if rate != previous else -1.0
+            previous, step_back = rate, step
+            rate = min(max(rate - step / slope if slope < 0 else rate + step, 0.0), _MAX_RATE)
+            if rate == previous:
+                break
+        return _bisect(wanted)
 
 
 @lru_cache(maxsize=256)
@@ -134,40 +181,6 @@ def _discount(rate: float, months: int) -> Array:
     factors = (1 + rate / 12) ** -np.arange(1, months + 1, dtype=np.float64)
     factors.setflags(write=False)
     return factors
-
-
-def rate_for_hurdle(
-    shape: LoanShape,
-    risk: RiskInputs,
-    economics: Economics,
-    loss_factor: float = 1.0,
-    guess: float | None = None,
-    precision: float = PRECISION,
-) -> float | None:
-    """The lowest nominal rate (fraction a year) with RAROC >= hurdle; None where none below 500 % does.
-
-    With loss and exposure as they are at rate r, the rate that would earn the hurdle is explicit: g(r). Both hardly move with
-    r, so r = g(r) is found in a few secant steps; where it isn't, by bisection.
-    """
-
-    def wanted(rate: float) -> float:
-        found = profitability(shape, risk, economics, rate, loss_factor)
-        missing = economics.hurdle - found.raroc
-        return rate + 12 * missing * found.capital / ((1 - economics.tax_rate) * found.held)
-
-    previous = economics.funding_rate if guess is None else guess
-    step_back = wanted(previous) - previous
-    rate = max(previous + step_back, 0.0)
-    for _ in range(12):
-        step = wanted(rate) - rate
-        if abs(step) < precision:
-            return rate
-        slope = (step - step_back) / (rate - previous) if rate != previous else -1.0
-        previous, step_back = rate, step
-        rate = min(max(rate - step / slope if slope < 0 else rate + step, 0.0), _MAX_RATE)
-        if rate == previous:
-            break
-    return _bisect(wanted)
 
 
 def _bisect(wanted: Callable[[float], float]) -> float | None:

@@ -107,6 +107,9 @@ def simulate_losses(
     net = (1 - recovery.liquidation_cost) * recovery.forced_sale_ratio * discount
     proceeds = np.exp(deviation, out=deviation)
     proceeds *= (path.median[months + lag] * net).astype(np.float32)[:, None]
+    if path.floor is not None:
+        floor = path.floor[months + lag] * ((1 - recovery.liquidation_cost) * discount)
+        np.maximum(proceeds, floor.astype(np.float32)[:, None], out=proceeds)
     if recovery.prior_claims:
         proceeds -= np.float32(recovery.prior_claims * discount)
         np.maximum(proceeds, np.float32(0), out=proceeds)
@@ -115,13 +118,15 @@ def simulate_losses(
     rho, keep = np.float32(recovery.recoverability), 1 - recovery.unsecured_recovery
     loss = np.subtract(owed, proceeds, out=proceeds)
     np.maximum(loss, np.float32(0), out=loss)
+    short = np.flatnonzero(loss > 0)  # of booleans it is several times faster
     loss *= rho
     loss += (1 - rho) * owed
-    loss *= (keep * (1 + annual_rate / 12) ** -months.astype(np.float64)).astype(np.float32)[:, None]
+    today = (keep * (1 + annual_rate / 12) ** -months.astype(np.float64)).astype(np.float32)[:, None]
+    loss *= today
 
     marginal = _conditional_marginals(cumulative_pd, z.level[:n], market_correlation, space.other)
     expected = float(np.einsum("ij,ij->", loss, marginal, dtype=np.float64)) / paths
-    quantile, beyond = _tail(loss, marginal, 0.99, space.bins)
+    quantile, beyond = _tail(loss, marginal, short, ((1 - rho) * owed * today)[:, 0], 0.99)
     return LossDistribution(expected, quantile, beyond, _shortfall_probability(path, exposure), paths, seed)
 
 
@@ -131,7 +136,6 @@ class _Workspace:
 
     loss: Array32
     other: Array32
-    bins: npt.NDArray[np.intp]
 
 
 _local = threading.local()
@@ -141,11 +145,9 @@ def _workspace(months: int, paths: int) -> _Workspace:
     """This thread's arrays, for one simulation at a time."""
     held: dict[int, _Workspace] = _local.__dict__.setdefault("held", {})
     if paths not in held:
-        held[paths] = _Workspace(
-            np.empty((MONTHS, paths), np.float32), np.empty((MONTHS, paths), np.float32), np.empty((MONTHS, paths), np.intp)
-        )
+        held[paths] = _Workspace(np.empty((MONTHS, paths), np.float32), np.empty((MONTHS, paths), np.float32))
     space = held[paths]
-    return _Workspace(space.loss[:months], space.other[:months], space.bins[:months])
+    return _Workspace(space.loss[:months], space.other[:months])
 
 
 def _conditional_marginals(cumulative_pd: Array, level: npt.NDArray[np.intp], correlation: float, out: Array32) -> Array32:
@@ -162,13 +164,21 @@ def _conditional_marginals(cumulative_pd: Array, level: npt.NDArray[np.intp], co
     return out
 
 
-def _tail(loss: Array32, marginal: Array32, level: float, bins: npt.NDArray[np.intp]) -> tuple[float, float]:
-    """Quantile and expected shortfall of the mixture 'no default: 0; default in month m on path i: loss', by a histogram."""
+def _tail(loss: Array32, marginal: Array32, short: npt.NDArray[np.intp], least: Array32, level: float) -> tuple[float, float]:
+    """Quantile and expected shortfall of the mixture 'no default: 0; default in month m on path i: loss', by a histogram.
+
+    Where the sale brings enough, the loss is the month's `least`: only the few places that are `short` differ from path to path.
+    """
     top = float(loss.max())
     if top <= 0:
         return 0.0, 0.0
-    np.multiply(loss, np.float32((_BINS - 1) / top), out=bins, casting="unsafe")
-    weight = np.bincount(bins.ravel(), weights=marginal.ravel(), minlength=_BINS)[::-1] / loss.shape[1]
+    scale, paths = np.float32((_BINS - 1) / top), loss.shape[1]
+    masses = marginal.ravel()[short].astype(np.float64)
+    # Of nothing at all bincount makes integers.
+    weight = np.bincount((loss.ravel()[short] * scale).astype(np.intp), weights=masses, minlength=_BINS).astype(np.float64)
+    enough = marginal.sum(axis=1, dtype=np.float64) - np.bincount(short // paths, weights=masses, minlength=len(loss))
+    weight += np.bincount((least * scale).astype(np.intp), weights=np.maximum(enough, 0.0), minlength=_BINS)
+    weight = weight[::-1] / paths
     centre = (np.arange(_BINS, dtype=np.float64) + 0.5)[::-1] * top / (_BINS - 1)
     from_top = np.cumsum(weight)
     tail_mass = 1 - level
@@ -185,4 +195,5 @@ def _shortfall_probability(path: ValuePath, exposure: Array) -> Array:
     months = slice(1, len(exposure) + 1)
     with np.errstate(divide="ignore"):
         d = (np.log(exposure) - np.log(path.median[months])) / np.maximum(path.deviation()[months], 1e-9)
-    return normal_cdf(d)
+    below = normal_cdf(d)
+    return below if path.floor is None else np.where(path.floor[months] >= exposure, 0.0, below)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from carlien_pricing.domain.engine import rate_alone
-from carlien_pricing.domain.matrix import UsageFacts
+from carlien_pricing.domain.matrix import TelemetryFacts, UsageFacts
 from carlien_pricing.domain.products import PolicyBundle
 from carlien_pricing.domain.quote import PricedQuote, QuoteInputs
+from carlien_pricing.domain.revisions import CURRENT, Revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +23,24 @@ class StepDown:
     description: str
 
 
-def step_downs(inputs: QuoteInputs, quote: PricedQuote, policies: PolicyBundle) -> tuple[StepDown, ...]:
+def step_downs(inputs: QuoteInputs, quote: PricedQuote, policies: PolicyBundle, revision: Revision = CURRENT) -> tuple[StepDown, ...]:
     """For an offer only; empty where nothing the borrower can do would lower the rate."""
-    months = policies.economics_on(inputs.request.quote_date).step_down_after_months
-    reporting = replace(inputs, usage=UsageFacts(known=True, has_device=True))
-    if not quote.offered or quote.cell.grades.usage == 1 or months >= inputs.request.term_months:
+    economics = policies.economics_on(inputs.request.quote_date)
+    months, trust = economics.step_down_after_months, economics.step_down_trust
+    telemetry = TelemetryFacts(known=True, trust=trust) if trust < 1 else None
+    reporting = replace(inputs, usage=UsageFacts(known=True, has_device=True, telemetry=telemetry))
+    if not quote.offered or months >= inputs.request.term_months:
+        return ()
+    if quote.cell.grades.usage == 1 and _trusted(inputs.usage, trust):
         return ()
     # What is offered at a worse grade is offered at a better one: the matrix is monotone, and no rule looks at the grade.
-    proven = rate_alone(reporting, policies)
+    proven = rate_alone(reporting, policies, revision)
     if proven is None or proven >= quote.nominal_rate:
         return ()
-    text = f"A device that reports daily without an alarm for {months} months: {proven:.2%} from then on."
+    proof = f" and with {trust:.0%} trust in what it reports" if trust < 1 else ""
+    text = f"A device that reports daily without an alarm{proof} for {months} months: {proven:.2%} from then on."
     return (StepDown("DEVICE_REPORTS", months, proven, text),)
+
+
+def _trusted(usage: UsageFacts, trust: float) -> bool:
+    return usage.telemetry is None or (usage.telemetry.known and usage.telemetry.trust >= trust)

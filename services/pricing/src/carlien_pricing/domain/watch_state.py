@@ -6,6 +6,8 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
+from carlien_pricing.domain.matrix import MarketFacts
+
 
 class Stage(StrEnum):
     """How urgent the state of a loan's collateral is, in rising order; CLOSED ends the watch."""
@@ -172,6 +174,21 @@ class IndexLevels:
         month = f"{moment.year:04d}-{moment.month:02d}"
         place = bisect.bisect_right(self.points, (month, float("inf"))) - 1
         return self.points[max(place, 0)][1]
+
+    def market(self, on: date) -> MarketFacts:
+        """Change over six months up to the newest level; not known where that is older than four months or there are too few."""
+        year, month = (int(part) for part in self.points[-1][0].split("-"))
+        age = (on.year - year) * 12 + on.month - month
+        place = year * 12 + month - 1 - _MARKET_MONTHS
+        before = f"{place // 12:04d}-{place % 12 + 1:02d}"
+        levels = dict(self.points)
+        if age > _MARKET_AGE_MONTHS or before not in levels:
+            return MarketFacts(known=False)
+        return MarketFacts(known=True, change=round(self.now / levels[before] - 1, 6), vintage=self.vintage)
+
+
+_MARKET_MONTHS = 6
+_MARKET_AGE_MONTHS = 4
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from datetime import date
+from decimal import Decimal
 from typing import TypeVar
 
 from google.protobuf.message import Message
@@ -16,7 +17,7 @@ from carlien_common.wire import date_from_proto, missing, money_from_proto
 from carlien_pricing.domain.calendar import DayCount
 from carlien_pricing.domain.policy import CarAge, Energy, LenderType, LoanPurpose, ProductType
 from carlien_pricing.domain.quote import CarFacts, Fee, LoanRequest
-from carlien_pricing.domain.schedule import LoanTerms, RepaymentMethod
+from carlien_pricing.domain.schedule import MAX_PRINCIPAL, LoanTerms, RepaymentMethod
 from carlien_pricing.service.ports import BorrowerInput, Collateral, QuoteCommand
 from carlien_pricing.service.watching import WatchCommand
 
@@ -123,6 +124,8 @@ def quote_command(request: pricing_service_pb2.QuoteRequest, today: date) -> Quo
     with fields:
         balloon = money_from_proto(request.balloon, "balloon") if request.HasField("balloon") else Money(amount.amount * 0, amount.currency)
         _same_currency(balloon, amount, "balloon")
+    with fields:
+        down_payment = _down_payment(request, amount, purpose)
     fields.check()
     loan = LoanRequest(
         amount.amount,
@@ -138,6 +141,7 @@ def quote_command(request: pricing_service_pb2.QuoteRequest, today: date) -> Quo
         request.grace_months,
         day_count,
         request.annual_mileage_km,
+        down_payment,
     )
     if not 0 <= loan.annual_mileage_km <= _MAX_MILEAGE_KM:
         raise invalid("annual_mileage_km", "MILEAGE_OUT_OF_RANGE", f"the distance per year must be 0 to {_MAX_MILEAGE_KM} km")
@@ -151,6 +155,18 @@ def quote_command(request: pricing_service_pb2.QuoteRequest, today: date) -> Quo
         key,
         request.SerializeToString(deterministic=True),
     )
+
+
+def _down_payment(request: pricing_service_pb2.QuoteRequest, amount: Money, purpose: LoanPurpose) -> Decimal | None:
+    if not request.HasField("down_payment"):
+        return None
+    paid = money_from_proto(request.down_payment, "down_payment")
+    _same_currency(paid, amount, "down_payment")
+    if purpose is LoanPurpose.OPERATING:
+        raise invalid("down_payment", "DOWN_PAYMENT_WITHOUT_PURCHASE", "only a loan that buys the car has a down payment")
+    if not 0 <= paid.amount <= MAX_PRINCIPAL:
+        raise invalid("down_payment", "AMOUNT_OUT_OF_RANGE", f"a down payment must be 0 to {MAX_PRINCIPAL:f}")
+    return paid.amount
 
 
 def _check_terms(loan: LoanRequest) -> None:
@@ -188,7 +204,12 @@ def _car(vehicle: vehicle_pb2.Vehicle) -> CarFacts:
         commercial = vehicle.usage_nature in _COMMERCIAL
     # A car with a first registration has been registered: it is used, however new it is.
     age = CarAge.USED if vehicle.HasField("first_registration") else None
-    return CarFacts(parse_vin(vehicle.vin, "vehicle.vin").value, energy, age, commercial, vehicle.battery.leased)
+    battery = vehicle.battery
+    kwh = 0.0
+    if battery.HasField("state_of_health_percent"):
+        kwh = battery.capacity_new_kwh * battery.state_of_health_percent / 100
+    known_kwh = round(kwh, 3) if math.isfinite(kwh) and kwh > 0 else 0.0
+    return CarFacts(parse_vin(vehicle.vin, "vehicle.vin").value, energy, age, commercial, battery.leased, known_kwh)
 
 
 def _borrower(message: quote_pb2.Borrower) -> BorrowerInput:

@@ -21,7 +21,7 @@ class Auditing:
         changed = 0
         for due in await self._store.due_checks(self._clock(), _PASS):
             # Outside any transaction: a slow telematics must not hold a row.
-            usage = await self._telematics.usage(due.vin, self._clock())
+            usage = await self._telematics.state(due.vin, self._clock())
             now = self._clock()
             async with self._store.transaction() as tx:
                 watch = await tx.watch_for_update(due.loan_id)

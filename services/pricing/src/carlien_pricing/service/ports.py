@@ -1,12 +1,13 @@
 """What the use cases need from outside, and the records they keep."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Protocol
 
+from carlien_common.domain.money import Money
 from carlien_pricing.domain.counteroffers import Counteroffer
 from carlien_pricing.domain.matrix import UsageFacts
 from carlien_pricing.domain.quote import (
@@ -134,6 +135,17 @@ class HeldUsage:
     mark: UsageMark
 
 
+@dataclass(frozen=True, slots=True)
+class UsageReport:
+    """How a car is used: facts for grade and recovery, features for the usage model.
+
+    `features` empty: they could not be asked; None: there are none (no device, or too few days to tell).
+    """
+
+    facts: UsageFacts
+    features: Mapping[str, float] | None
+
+
 class Valuation(Protocol):
     """Appraises cars."""
 
@@ -151,16 +163,22 @@ class Valuation(Protocol):
 class LienRegistry(Protocol):
     """Searches liens."""
 
-    async def search(self, vin: str, currency: str) -> LienFacts:
-        """A certified search. DomainError UNAVAILABLE LIEN_REGISTRY_UNAVAILABLE: no loan is priced without one."""
+    async def search(self, vin: str, amount: Money) -> LienFacts:
+        """A certified search, and the rank of a lien of ours for this amount. DomainError UNAVAILABLE LIEN_REGISTRY_UNAVAILABLE: no
+        loan is priced without a search. Where only the rank can't be had, everything registered counts as ahead.
+        """
         ...
 
 
 class Telematics(Protocol):
     """Says how a car is used."""
 
-    async def usage(self, vin: str, now: datetime) -> UsageFacts:
-        """Never raises: where telematics does not answer in time, `known` is false and the worst is assumed."""
+    async def state(self, vin: str, now: datetime) -> UsageFacts:
+        """The device's last report. Never raises: where telematics does not answer in time, `known` is false."""
+        ...
+
+    async def usage(self, vin: str, now: datetime) -> UsageReport:
+        """The same with the car's profile. Never raises: what can't be had in time is not known, and the worst is assumed."""
         ...
 
 

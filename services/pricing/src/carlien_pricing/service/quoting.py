@@ -8,14 +8,18 @@ from datetime import UTC, date, datetime, time, timedelta
 from carlien_common.domain.clock import Clock
 from carlien_common.domain.errors import invalid, not_found, precondition
 from carlien_common.domain.ids import new_id
+from carlien_common.domain.money import Money
 from carlien_pricing.domain.counteroffers import Counteroffer, counteroffers
-from carlien_pricing.domain.engine import ENGINE_VERSION, price
+from carlien_pricing.domain.engine import price
 from carlien_pricing.domain.legality import rate_caps
 from carlien_pricing.domain.products import EconomicsRow, PolicyBundle
 from carlien_pricing.domain.quote import BorrowerFacts, CarFacts, ForecastPoint, PricedQuote, QuoteInputs, ValueFacts
+from carlien_pricing.domain.revisions import CURRENT
 from carlien_pricing.domain.schedule import MAX_TERM_MONTHS
 from carlien_pricing.domain.step_downs import StepDown, step_downs
+from carlien_pricing.domain.usage_model import UsageModel
 from carlien_pricing.metrics import PRICE_SECONDS
+from carlien_pricing.service.market import HeldMarket
 from carlien_pricing.service.ports import (
     BorrowerInput,
     BorrowerModel,
@@ -46,6 +50,7 @@ class Dependencies:
     liens: LienRegistry
     telematics: Telematics
     borrower_model: BorrowerModel | None
+    usage_model: UsageModel | None = None
 
 
 class Quoting:
@@ -62,6 +67,7 @@ class Quoting:
     ) -> None:
         self._ask, self._policies, self._clock = dependencies, policies, clock
         self._encode, self._hash, self._software = encode, hash_inputs, software_version
+        self._market = HeldMarket(dependencies.store)
 
     async def quote(self, command: QuoteCommand, org: str) -> bytes:
         """Prices and stores a loan; the answer as encoded, the first one for a repeated key.
@@ -100,14 +106,17 @@ class Quoting:
         if car is None:
             held = await self._held_appraisal(collateral.appraisal_id)
             car = CarFacts(held.vin)
-        (value, forecast), lien, usage = await asyncio.gather(
+        (value, forecast), lien, usage, market = await asyncio.gather(
             self._value(command, car, org) if held is None else _known(held.facts),
-            self._ask.liens.search(car.vin, command.currency),
+            self._ask.liens.search(car.vin, Money(loan.amount, command.currency)),
             self._ask.telematics.usage(car.vin, now),
+            self._market.facts(loan.quote_date),
         )
+        if self._ask.usage_model is not None:
+            borrower = self._ask.usage_model.apply(borrower, usage.features, now.date())
         if not value.abstained and value.currency != command.currency:
             raise invalid("amount", "CURRENCY_MISMATCH", f"the car is valued in {value.currency}")
-        return QuoteInputs(loan, car, value, lien, usage, borrower, forecast)
+        return QuoteInputs(loan, car, value, lien, usage.facts, borrower, forecast, market)
 
     async def _value(self, command: QuoteCommand, car: CarFacts, org: str) -> tuple[ValueFacts, tuple[ForecastPoint, ...]]:
         """The recorded appraisal, and the forecast over the loan's life and the recovery after it."""
@@ -162,8 +171,8 @@ class Quoting:
             priced=priced,
             counteroffers=offers,
             step_downs=downs,
-            input_hash=self._hash(inputs, self._policies.version, ENGINE_VERSION),
-            engine_version=ENGINE_VERSION,
+            input_hash=self._hash(inputs, self._policies.version, CURRENT.version),
+            engine_version=CURRENT.version,
             software_version=self._software,
             quoted_at=now,
             expires_at=self._expiry(inputs, priced, now),

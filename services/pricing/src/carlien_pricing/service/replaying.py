@@ -1,14 +1,14 @@
 """Computes a stored quote again and compares it byte for byte."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from carlien_common.domain.errors import not_found, precondition
 from carlien_pricing.domain.counteroffers import Counteroffer, counteroffers
-from carlien_pricing.domain.engine import ENGINE_VERSION, price
+from carlien_pricing.domain.engine import price
 from carlien_pricing.domain.products import PolicyBundle
 from carlien_pricing.domain.quote import PricedQuote, QuoteInputs
+from carlien_pricing.domain.revisions import REVISIONS
 from carlien_pricing.domain.step_downs import StepDown, step_downs
 
 
@@ -61,14 +61,10 @@ class Codec(Protocol):
     def hash_inputs(self, inputs: str, policies_version: str, engine_version: str) -> str: ...
 
 
-# Every engine a stored quote may name. An engine whose answers change gets a new version, and the old one stays here.
-ENGINES: dict[str, Callable[[QuoteInputs, PolicyBundle], PricedQuote]] = {ENGINE_VERSION: price}
-
-
 def replay(stored: StoredQuote, codec: Codec) -> Replay:
     """PRECONDITION ENGINE_UNKNOWN for a quote of an engine this software doesn't have."""
-    engine = ENGINES.get(stored.engine_version)
-    if engine is None:
+    revision = REVISIONS.get(stored.engine_version)
+    if revision is None:
         raise precondition("ENGINE_UNKNOWN", f"this software has no pricing engine {stored.engine_version}")
     inputs = codec.read_inputs(stored.inputs)
     policies = codec.read_policies(stored.policy_files)
@@ -76,10 +72,10 @@ def replay(stored: StoredQuote, codec: Codec) -> Replay:
         codec.hash_inputs(stored.inputs, stored.policies_version, stored.engine_version) == stored.input_hash
         and policies.version == stored.policies_version
     )
-    priced = engine(inputs, policies)
+    priced = price(inputs, policies, revision)
     wanted = not priced.offered or codec.has_counteroffers(stored.result)
-    offers = counteroffers(inputs, priced, policies) if wanted else ()
-    computed = codec.write_result(priced, offers, step_downs(inputs, priced, policies))
+    offers = counteroffers(inputs, priced, policies, revision) if wanted else ()
+    computed = codec.write_result(priced, offers, step_downs(inputs, priced, policies, revision))
     return Replay(stored.quote_id, same_inputs, computed == stored.result, computed, stored.engine_version, stored.policies_version)
 
 

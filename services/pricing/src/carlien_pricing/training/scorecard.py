@@ -20,13 +20,20 @@ _SMOOTHING = 0.5
 
 
 def fit_scorecard(
-    attributes: tuple[Attribute, ...], x: Array, y: npt.NDArray[np.int64], ratios: dict[str, list[str]] | None = None
+    attributes: tuple[Attribute, ...],
+    x: Array,
+    y: npt.NDArray[np.int64],
+    ratios: dict[str, list[str]] | None = None,
+    offset: Array | None = None,
 ) -> Scorecard:
-    """A monotone scorecard. Rows x attributes, NaN where missing; deterministic."""
+    """A monotone scorecard. Rows x attributes, NaN where missing; deterministic.
+
+    `offset`: log-odds already known of each row; the card is then what its attributes say beyond them.
+    """
     overall = float(np.log((y.sum() + _SMOOTHING) / (len(y) - y.sum() + _SMOOTHING)))
     binned = [_bin(attribute, x[:, column], y, overall) for column, attribute in enumerate(attributes)]
     woe = np.column_stack([contributions(part, x[:, column]) for column, part in enumerate(binned)])
-    intercept, weights = _fit_weights(woe, y)
+    intercept, weights = _fit_weights(woe, y, np.zeros(len(y)) if offset is None else offset)
     kept = tuple(_weighted(part, float(weight)) for part, weight in zip(binned, weights, strict=True) if weight > 1e-6)
     named = tuple((name, top, bottom) for name, (top, bottom) in (ratios or {}).items() if name in {part.name for part in kept})
     card = Scorecard("", round(intercept, 9), kept, named)
@@ -91,18 +98,18 @@ def contributions(part: ScorecardAttribute, values: Array) -> Array:
     return np.array([part.contribution(float(value)) for value in values])
 
 
-def _fit_weights(woe: Array, y: npt.NDArray[np.int64]) -> tuple[float, Array]:
+def _fit_weights(woe: Array, y: npt.NDArray[np.int64], offset: Array) -> tuple[float, Array]:
     """Logistic regression on evidence, no negative weight (a negative one would turn the sign of a whole attribute)."""
     k = woe.shape[1]
 
     def loss(parameters: Array) -> tuple[float, Array]:
-        z = parameters[0] + woe @ parameters[1:]
+        z = offset + parameters[0] + woe @ parameters[1:]
         p = 1 / (1 + np.exp(-z))
         value = float(np.logaddexp(0, z).sum() - y @ z) + 0.5 * _RIDGE * float(((parameters[1:] - 0.7) ** 2).sum())
         slope = np.concatenate(([float((p - y).sum())], woe.T @ (p - y) + _RIDGE * (parameters[1:] - 0.7)))
         return value, slope
 
-    start = np.concatenate(([float(np.log(y.mean() / (1 - y.mean())))], np.full(k, 0.7)))
+    start = np.concatenate(([float(np.log(y.mean() / (1 - y.mean())) - offset.mean())], np.full(k, 0.7)))
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(None, None), *[(0.0, None)] * k])
     return float(found.x[0]), np.asarray(found.x[1:])
 

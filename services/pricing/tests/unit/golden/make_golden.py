@@ -17,10 +17,11 @@ from pricing_builders import inputs, request, value
 from carlien_pricing.adapters.codec import JsonCodec, input_hash, to_json
 from carlien_pricing.adapters.policies import parse_bundle, read_files
 from carlien_pricing.domain.counteroffers import counteroffers
-from carlien_pricing.domain.engine import ENGINE_VERSION, price
-from carlien_pricing.domain.matrix import UsageFacts
+from carlien_pricing.domain.engine import price
+from carlien_pricing.domain.matrix import MarketFacts, TelemetryFacts, UsageFacts
 from carlien_pricing.domain.policy import CarAge, Energy, LenderType, LoanPurpose, ProductType
 from carlien_pricing.domain.quote import BorrowerFacts, CarFacts, Fee, LienFacts, QuoteInputs
+from carlien_pricing.domain.revisions import CURRENT
 from carlien_pricing.domain.schedule import RepaymentMethod
 from carlien_pricing.domain.step_downs import step_downs
 
@@ -38,6 +39,20 @@ CASES: list[QuoteInputs] = [
     inputs(request=request(purpose=LoanPurpose.PURCHASE_COMMERCIAL_USE), car=CarFacts("V"), usage=UsageFacts(known=False)),
     inputs(lien=LienFacts("C-2", 9, ("R-1",), Decimal("10000.00"))),
     inputs(value=value(p10=Decimal("55000.00"), low_confidence=True), borrower=BorrowerFacts(0.15, "POLICY")),
+    # New with engine 2.
+    inputs(usage=UsageFacts(True, has_device=True, telemetry=TelemetryFacts(True, 0.4, 80, ("UNSIGNED",))), market=MarketFacts(True, -0.1)),
+    inputs(
+        usage=UsageFacts(True, has_device=True, telemetry=TelemetryFacts(known=False)),
+        borrower=BorrowerFacts(0.03, "MODEL", "scorecard-1", ("RISK_DEBT",), "usage-1", 0.25),
+        market=MarketFacts(known=False),
+    ),
+    inputs(lien=LienFacts("C-3", 9, ("R-1", "R-2"), Decimal("10000.00"), rank=2, rule="CIVIL_CODE_414", uncounted=("R-2",))),
+    inputs(
+        request=request(product=ProductType.NEV, amount=Decimal("50000.00"), term_months=36),
+        car=CarFacts("V", Energy.NEV, CarAge.USED, commercial_use=False, battery_kwh=60.0),
+        forecast=(),
+    ),
+    inputs(request=request(purpose=LoanPurpose.PURCHASE_PRIVATE_USE, down_payment=Decimal("10000.00"))),
 ]
 
 
@@ -53,10 +68,10 @@ def main() -> None:
             {
                 "inputs": to_json(case),
                 "result": JsonCodec().write_result(priced, offers, step_downs(case, priced, policies)),
-                "input_hash": input_hash(case, policies.version, ENGINE_VERSION),
+                "input_hash": input_hash(case, policies.version, CURRENT.version),
             }
         )
-    golden = {"engine_version": ENGINE_VERSION, "policies_version": policies.version, "policy_files": files, "quotes": quotes}
+    golden = {"engine_version": CURRENT.version, "policies_version": policies.version, "policy_files": files, "quotes": quotes}
     sys.stdout.write(json.dumps(golden, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
 
 

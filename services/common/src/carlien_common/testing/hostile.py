@@ -27,8 +27,9 @@ from carlien_common.testing.pki import Credentials, Pki
 DEFAULT_MAX_MESSAGE_BYTES: Final = 4 * 1024 * 1024
 TIMEOUT_S: Final = 30.0
 # When a server refuses a stream while grpc.aio's client is still writing to it, the client now and then reports its own failed
-# write (INTERNAL, 'Failed "execute_batch"') instead of the server's status. That says nothing about the server.
+# write (INTERNAL, with one of these texts) instead of the server's status. That says nothing about the server.
 CLIENT_RACES: Final = 10
+CLIENT_FAILED: Final = ("execute_batch", "Internal error from Core")
 NOT_UTF8: Final = b"\xff\xfe"
 
 
@@ -107,7 +108,7 @@ async def call(address: str, credentials: Credentials, method: MethodDescriptor,
                 await _send(made, method, request, timeout_s)
             except grpc.aio.AioRpcError as error:
                 text = error.details() or ""
-                if error.code() is grpc.StatusCode.INTERNAL and "execute_batch" in text:
+                if error.code() is grpc.StatusCode.INTERNAL and any(known in text for known in CLIENT_FAILED):
                     continue
                 return Outcome(error.code(), text, errors.unpack(error.code(), text, error.trailing_metadata()))
             return Outcome(grpc.StatusCode.OK, "", None)

@@ -26,9 +26,10 @@ from carlien_common.outbox import OutboxRelay
 from carlien_common.postgres import Pool
 from carlien_common.postgres.pool import ping
 from carlien_telematics.adapters.insight_worker import InsightWorker
+from carlien_telematics.adapters.frame_publisher import KafkaFramePublisher
 from carlien_telematics.adapters.kafka_consumer import FrameRecorder
 from carlien_telematics.adapters.kafka_erasure import TopicErasure
-from carlien_telematics.adapters.kafka_frames import IngestPublisher, KafkaFramePublisher, frame_producer
+from carlien_telematics.adapters.kafka_frames import IngestPublisher
 from carlien_telematics.adapters.platforms_file import read_platforms
 from carlien_telematics.adapters.postgres_access import PostgresAccessStore, PostgresPresence, follow_changes
 from carlien_telematics.adapters.postgres_alerts import PostgresAlerts
@@ -167,11 +168,10 @@ async def _start_gateway(app: Application, settings: TelematicsSettings, pool: P
     app.spawn("presence", presence.run())
     publisher = await app.enter(
         KafkaFramePublisher(
-            frame_producer(settings),
-            f"/{settings.org}/telematics/{settings.gateway_id}",
-            settings.kafka_topic_prefix + settings.frame_topic,
+            settings, f"/{settings.org}/telematics/{settings.gateway_id}", settings.kafka_topic_prefix + settings.frame_topic
         )
     )
+    app.spawn("frame publisher", publisher.run())
     limits = Limits(
         connections=settings.gateway_connections,
         login_timeout_s=settings.login_timeout_s,

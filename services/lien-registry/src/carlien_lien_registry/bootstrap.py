@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,8 +34,9 @@ from carlien_lien_registry import certificates, metrics, proofs
 from carlien_lien_registry.adapters import consortium
 from carlien_lien_registry.adapters.certifier import FabricCertifier
 from carlien_lien_registry.adapters.commitments import lien_record
-from carlien_lien_registry.adapters.fabric import Gateway, GatewayError, Identity, LocalSigner, Peer, PeerPool, TlsOptions
+from carlien_lien_registry.adapters.fabric import Gateway, GatewayError, Identity, LedgerClient, LocalSigner, Peer, PeerPool, TlsOptions
 from carlien_lien_registry.adapters.fabric_ledger import FabricLedger
+from carlien_lien_registry.adapters.hfc import HfcClient, HfcNetwork, HfcWorker, Node
 from carlien_lien_registry.adapters.mortgage_asset import MortgageAsset, MortgageAssetAnchors, MortgageAssetDetails, MortgageAssetQueries
 from carlien_lien_registry.adapters.mortgage_calls import MortgageCalls
 from carlien_lien_registry.adapters.postgres.alerts import PostgresReminders
@@ -87,21 +88,47 @@ class LedgerAccess:
 
 @asynccontextmanager
 async def ledger_access(settings: LienRegistrySettings | OperatorSettings) -> AsyncIterator[LedgerAccess]:
-    """Open channels to the own peers and read the consortium's members; waits for a peer to answer."""
-    tls = TlsOptions(settings.fabric_tls_ca_file.read_bytes(), settings.fabric_tls_name_override)
-    peers = PeerPool([Peer(address, tls) for address in settings.fabric_peer_addresses])
-    try:
+    """Open the way to the own peers and read the consortium's members; waits for a peer to answer."""
+    async with AsyncExitStack() as stack:
+        connect = await _connector(settings, stack)
         signer = LocalSigner.from_file(settings.fabric_key_file)
-        identity = Identity.from_file(settings.msp_id, settings.fabric_cert_file)
-        client = Gateway(peers, identity, signer, settings.fabric_channel, settings.fabric_chaincode)
-        ledger = FabricLedger(client, _registrar(settings, peers), MortgageAsset.error, MortgageAsset.changes)
+        client = connect(settings.fabric_cert_file, settings.fabric_key_file)
+        certificate, key = settings.fabric_registrar_cert_file, settings.fabric_registrar_key_file
+        registrar = connect(certificate, key) if certificate and key else None
+        ledger = FabricLedger(client, registrar, MortgageAsset.error, MortgageAsset.changes)
         roots = await _roots(client)
-        certificate = x509.load_pem_x509_certificate(identity.certificate_pem)
-        chain = consortium.chain_of(certificate, roots.get(settings.msp_id, []))
+        own = x509.load_pem_x509_certificate(settings.fabric_cert_file.read_bytes())
+        chain = consortium.chain_of(own, roots.get(settings.msp_id, []))
         pems = tuple(one.public_bytes(serialization.Encoding.PEM).decode() for one in chain)
         yield LedgerAccess(ledger, signer, pems, roots, _anchoring(settings.anchor_msp_ids, roots))
-    finally:
-        await peers.close()
+
+
+async def _connector(settings: LienRegistrySettings | OperatorSettings, stack: AsyncExitStack) -> Callable[[Path, Path], LedgerClient]:
+    """What makes a client of a certificate and its key; the stack closes what it opens."""
+    msp_id, channel_name, chaincode = settings.msp_id, settings.fabric_channel, settings.fabric_chaincode
+    if settings.fabric_client == "hfc":
+        override = settings.fabric_tls_name_override or ""
+        own = tuple(Node(address, str(settings.fabric_tls_ca_file), msp_id, override) for address in settings.fabric_peer_addresses)
+        python, network_file = settings.hfc_python, settings.hfc_network_file
+        if python is None or network_file is None:
+            raise ValueError("hfc isn't configured")
+        network = HfcNetwork.from_file(network_file, own)
+
+        def through_hfc(certificate: Path, key: Path) -> LedgerClient:
+            identity = {"msp_id": msp_id, "channel": channel_name, "cert_file": str(certificate), "key_file": str(key)}
+            client = HfcClient(HfcWorker(python, settings.hfc_worker, identity, network), msp_id, channel_name, chaincode)
+            stack.push_async_callback(client.close)
+            return client
+
+        return through_hfc
+    tls = TlsOptions(settings.fabric_tls_ca_file.read_bytes(), settings.fabric_tls_name_override)
+    peers = PeerPool([Peer(address, tls) for address in settings.fabric_peer_addresses])
+    stack.push_async_callback(peers.close)
+
+    def through_gateway(certificate: Path, key: Path) -> LedgerClient:
+        return Gateway(peers, Identity.from_file(msp_id, certificate), LocalSigner.from_file(key), channel_name, chaincode)
+
+    return through_gateway
 
 
 def _anchoring(required: tuple[str, ...], roots: Mapping[str, object]) -> tuple[str, ...]:
@@ -111,15 +138,7 @@ def _anchoring(required: tuple[str, ...], roots: Mapping[str, object]) -> tuple[
     return tuple(sorted(set(required) or roots))
 
 
-def _registrar(settings: LienRegistrySettings | OperatorSettings, peers: PeerPool) -> Gateway | None:
-    certificate, key = settings.fabric_registrar_cert_file, settings.fabric_registrar_key_file
-    if certificate is None or key is None:
-        return None
-    identity = Identity.from_file(settings.msp_id, certificate)
-    return Gateway(peers, identity, LocalSigner.from_file(key), settings.fabric_channel, settings.fabric_chaincode)
-
-
-async def _roots(client: Gateway) -> dict[str, list[x509.Certificate]]:
+async def _roots(client: LedgerClient) -> dict[str, list[x509.Certificate]]:
     while True:
         try:
             return consortium.member_roots(await client.channel_config())

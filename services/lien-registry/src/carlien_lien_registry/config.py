@@ -1,12 +1,15 @@
 """Configuration of lien-registry."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from carlien_common.config import DatabaseSettings, ServiceSettings, Settings
+
+# services/lien-registry/hfc beside this package's src/, in a checkout and in the image.
+_HFC_WORKER: Final = Path(__file__).resolve().parents[2] / "hfc" / "worker.py"
 
 
 class LedgerSettings(Settings):
@@ -22,6 +25,13 @@ class LedgerSettings(Settings):
     fabric_registrar_cert_file: Path | None = None
     """Identity with attribute carlien.role=registrar; without one titles and court orders are refused."""
     fabric_registrar_key_file: Path | None = None
+    fabric_client: Literal["gateway", "hfc"] = "gateway"
+    """How to reach the ledger: the peers' Gateway service (Fabric 2.4 and newer), or fabric-sdk-py for older peers."""
+    hfc_python: Path | None = None
+    """The interpreter of hfc's own environment (services/lien-registry/hfc/setup.sh prints it)."""
+    hfc_worker: Path = _HFC_WORKER
+    hfc_network_file: Path | None = None
+    """Endorsers and orderers in JSON, which without the Gateway service each client must know itself."""
     anchor_msp_ids: Annotated[tuple[str, ...], NoDecode] = ()
     """MSP identifiers of the organisations whose roots must agree, comma-separated; all members of the channel where unset."""
     fabric_channel: str = "carlien"
@@ -36,6 +46,15 @@ class LedgerSettings(Settings):
     @classmethod
     def _readable(cls, value: Path | None) -> Path | None:
         return _file(value)
+
+    @model_validator(mode="after")
+    def _hfc(self) -> Self:
+        if self.fabric_client == "hfc":
+            for name in ("hfc_python", "hfc_worker", "hfc_network_file"):
+                file = getattr(self, name)
+                if file is None or not file.is_file():
+                    raise ValueError(f"CARLIEN_FABRIC_CLIENT=hfc needs CARLIEN_{name.upper()}, a file that is there")
+        return self
 
 
 class OperatorSettings(DatabaseSettings, LedgerSettings):

@@ -1,4 +1,4 @@
-"""The service's ledger on the Fabric Gateway: errors become the domain's, blocks become changes."""
+"""The service's ledger on Fabric: errors become the domain's, blocks become changes."""
 
 import asyncio
 import time
@@ -13,8 +13,8 @@ from carlien_lien_registry.adapters.fabric import (
     EndorseError,
     EvaluateError,
     EventsError,
-    Gateway,
     GatewayError,
+    LedgerClient,
     RetryAction,
     SubmitError,
 )
@@ -32,7 +32,7 @@ ToChanges = Callable[[BlockTransaction, int], tuple[Change, ...]]
 class FabricLedger:
     """Ledger and LedgerFeed on one channel; titles go through the registrar's identity, everything else through the client's."""
 
-    def __init__(self, client: Gateway, registrar: Gateway | None, to_domain_error: ToDomainError, to_changes: ToChanges) -> None:
+    def __init__(self, client: LedgerClient, registrar: LedgerClient | None, to_domain_error: ToDomainError, to_changes: ToChanges) -> None:
         """Take the gateways and the chaincode's way of telling errors and changes."""
         self._client = client
         self._registrar = registrar
@@ -99,7 +99,7 @@ class FabricLedger:
         changes = self._to_changes(transaction, block_number) if transaction.event is not None else ()
         return Outcome(transaction.transaction_id, transaction.validation, block_number, transaction.index, changes)
 
-    def _gateway(self, call: LedgerCall) -> Gateway:
+    def _gateway(self, call: LedgerCall) -> LedgerClient:
         if not call.as_registrar:
             return self._client
         if self._registrar is None:

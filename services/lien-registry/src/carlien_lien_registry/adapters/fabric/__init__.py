@@ -18,7 +18,7 @@ from carlien_lien_registry.adapters.fabric.errors import (
     SubmitError,
 )
 from carlien_lien_registry.adapters.fabric.events import ChaincodeEvent, Checkpoint
-from carlien_lien_registry.adapters.fabric.gateway import Commit, Gateway, PreparedTransaction
+from carlien_lien_registry.adapters.fabric.gateway import Commit, Gateway, LedgerClient, PreparedTransaction
 from carlien_lien_registry.adapters.fabric.identity import Identity, LocalSigner, Signer
 from carlien_lien_registry.adapters.fabric.peers import Peer, PeerPool, TlsOptions
 
@@ -38,6 +38,7 @@ __all__ = [
     "GatewayError",
     "Identity",
     "LedgerBlock",
+    "LedgerClient",
     "LocalSigner",
     "Peer",
     "PeerPool",

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import grpc
 from fabric_protos.common import common_pb2
@@ -50,6 +50,51 @@ class Commit:
 
     transaction_id: str
     block_number: int
+
+
+class LedgerClient(Protocol):
+    """What the service needs of a client, whichever way it reaches the ledger."""
+
+    msp_id: str
+
+    async def evaluate(self, function: str, *arguments: bytes, chaincode: str | None = None, own_org_only: bool = False) -> bytes:
+        """Query the ledger; EvaluateError."""
+        ...
+
+    async def endorse(
+        self,
+        function: str,
+        arguments: Sequence[bytes],
+        *,
+        transient: Mapping[str, bytes] | None = None,
+        endorsing_organizations: Sequence[str] = (),
+    ) -> PreparedTransaction:
+        """Have a new transaction endorsed and sign it; EndorseError."""
+        ...
+
+    async def submit(self, transaction_id: str, envelope: bytes) -> None:
+        """Send an envelope to the orderer; SubmitError."""
+        ...
+
+    async def commit_status(self, transaction_id: str, timeout: float = COMMIT_STATUS_SECONDS) -> Commit:
+        """Wait for the outcome; CommitError, CommitStatusError."""
+        ...
+
+    def blocks(self, start_block: int, stop_block: int | None = None) -> AsyncIterator[LedgerBlock]:
+        """Stream decoded blocks; EventsError."""
+        ...
+
+    async def newest_block_number(self) -> int:
+        """Number of the last block; EventsError."""
+        ...
+
+    async def channel_config(self) -> common_pb2.Block:
+        """The channel's newest configuration block, EvaluateError."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of what it holds."""
+        ...
 
 
 class Gateway:

@@ -230,11 +230,13 @@ async def channel(
 
 
 def service_config(idempotent: Iterable[str]) -> dict[str, Any]:
-    """Calls go round all addresses of the name (grpc's default stays with one); these rpcs are retried, with a throttle for all.
+    """Calls go round all healthy addresses of the name (grpc's default stays with one); these rpcs are retried, with a throttle for all.
 
-    https://github.com/grpc/proposal/blob/master/A6-client-retries.md. The documented way for other clients too: docs/operate.md.
+    Health is asked by gRPC itself (grpc.health.v1 Watch): a server that is about to stop says NOT_SERVING first, and gets no new
+    calls while it finishes its own. https://github.com/grpc/proposal/blob/master/A17-client-side-health-checking.md,
+    A6-client-retries.md there. It's the documented way for other clients too: docs/operate.md.
     """
-    config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
+    config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": ""}}
     names = []
     for rpc in idempotent:
         service, _, method = rpc.strip("/").partition("/")

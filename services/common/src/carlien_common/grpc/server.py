@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -28,10 +29,35 @@ AGE_GRACE_S = 60.0
 KEEPALIVE_S = 60.0
 
 
+class _Health(grpc_health.aio.HealthServicer):  # type: ignore[misc]  # grpc ships no types for it
+    """grpc.health.v1, whose watchers (every client that balances by health) don't hold up the server's stop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Ends all watches."""
+        self._stopping.set()
+
+    async def Watch(self, request: Any, context: Any) -> None:  # noqa: N802 - the rpc's name
+        """Until the client leaves or the server stops."""
+        watch = asyncio.ensure_future(super().Watch(request, context))
+        stop = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait((watch, stop), return_when=asyncio.FIRST_COMPLETED)
+            if watch.done():
+                watch.result()
+        finally:
+            stop.cancel()
+            watch.cancel()
+            await asyncio.gather(watch, return_exceptions=True)
+
+
 class GrpcServer:
     """A running server. `port` is the bound one, also when 0 was asked for."""
 
-    def __init__(self, server: grpc.aio.Server, port: int, health: grpc_health.aio.HealthServicer, names: Sequence[str]) -> None:
+    def __init__(self, server: grpc.aio.Server, port: int, health: _Health, names: Sequence[str]) -> None:
         self.server = server
         self.port = port
         self._health = health
@@ -64,7 +90,7 @@ async def grpc_server(
     names = [name for _, _, name in services]
     for register, servicer, _ in services:
         register(servicer, intercepted)
-    health_servicer = grpc_health.aio.HealthServicer()
+    health_servicer = _Health()
     health_pb2_grpc.add_HealthServicer_to_server(health_servicer, intercepted)
     if settings.reflection:
         known = (*names, grpc_health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -84,6 +110,7 @@ async def grpc_server(
         yield running
     finally:
         await running.set_serving(False)
+        health_servicer.stop()
         await server.stop(settings.stop_grace_s)
 
 

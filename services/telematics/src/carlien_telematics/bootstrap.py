@@ -23,10 +23,10 @@ from carlien_common.grpc.server import Registration, grpc_server
 from carlien_common.lifecycle import Application
 from carlien_common.logs import get_logger
 from carlien_common.outbox import OutboxRelay
-from carlien_common.postgres import Pool
+from carlien_common.postgres import Connection, Pool
 from carlien_common.postgres.pool import ping
-from carlien_telematics.adapters.insight_worker import InsightWorker
 from carlien_telematics.adapters.frame_publisher import KafkaFramePublisher
+from carlien_telematics.adapters.insight_worker import InsightWorker
 from carlien_telematics.adapters.kafka_consumer import FrameRecorder
 from carlien_telematics.adapters.kafka_erasure import TopicErasure
 from carlien_telematics.adapters.kafka_frames import IngestPublisher
@@ -34,8 +34,10 @@ from carlien_telematics.adapters.platforms_file import read_platforms
 from carlien_telematics.adapters.postgres_access import PostgresAccessStore, PostgresPresence, follow_changes
 from carlien_telematics.adapters.postgres_alerts import PostgresAlerts
 from carlien_telematics.adapters.postgres_geofences import PostgresGeofences
+from carlien_telematics.adapters.postgres_profiles import PostgresProfiles
 from carlien_telematics.adapters.postgres_registry import PostgresRegistry, PostgresTracks
 from carlien_telematics.adapters.postgres_upkeep import Periods, Upkeep
+from carlien_telematics.adapters.profile_worker import ProfileWorker
 from carlien_telematics.codecs.jt808 import HEARTBEAT_INTERVAL, REPORT_INTERVAL
 from carlien_telematics.config import TelematicsSettings
 from carlien_telematics.gateway.limits import Limits
@@ -52,12 +54,16 @@ PACKAGE = "carlien_telematics"
 log = get_logger(__name__)
 
 
-def registrations(pool: Pool, ingestion: FrameIngestion) -> list[Registration]:
+def registrations(pool: Pool, ingestion: FrameIngestion, source: str) -> list[Registration]:
     """Every gRPC service of telematics."""
+
+    def circumstances(connection: Connection) -> PostgresProfiles:
+        return PostgresProfiles(connection, source)
+
     return [
         (
             telematics_service_pb2_grpc.add_TelematicsServiceServicer_to_server,
-            TelematicsServicer(pool, PostgresTracks, ingestion, AlertRpcs(pool, PostgresAlerts)),
+            TelematicsServicer(pool, PostgresTracks, ingestion, AlertRpcs(pool, PostgresAlerts), circumstances),
             telematics_service_pb2.DESCRIPTOR.services_by_name["TelematicsService"].full_name,
         ),
         (
@@ -112,7 +118,7 @@ async def running(settings: TelematicsSettings) -> AsyncIterator[Running]:
             policy = Policy.load(PACKAGE, settings.policy_file)
             producer = await app.enter(kafka.producer(settings, "telematics-ingest"))
             publisher = IngestPublisher(producer, f"/{settings.org}/telematics/api", settings.frame_topic)
-            services = registrations(pool, FrameIngestion(book, publisher.send))
+            services = registrations(pool, FrameIngestion(book, publisher.send), f"/{settings.org}/telematics")
             server = await app.enter(grpc_server(settings, services, policy=policy, health=app.health))
             service.grpc_port = server.port
         yield service
@@ -160,6 +166,7 @@ async def _start_insight(app: Application, settings: TelematicsSettings, pool: P
     patience = Patience(timedelta(seconds=settings.silence_grace_s), timedelta(seconds=settings.silence_interval_s))
     source = f"/{settings.org}/telematics"
     app.spawn("insight", InsightWorker(pool, source, patience, settings.insight_interval_s).run())
+    app.spawn("profiles", ProfileWorker(pool, source, settings.insight_interval_s).run())
 
 
 async def _start_gateway(app: Application, settings: TelematicsSettings, pool: Pool, book: AccessBook) -> dict[str, int]:

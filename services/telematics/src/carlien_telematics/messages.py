@@ -4,9 +4,10 @@ from datetime import datetime, timedelta
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from carlien.telematics.v1 import alert_pb2, geofence_pb2
+from carlien.telematics.v1 import alert_pb2, geofence_pb2, profile_pb2
 from carlien_common.wire import instant_to_proto
 from carlien_telematics.domain.alerts.cases import Case
+from carlien_telematics.domain.behaviour import Profile
 from carlien_telematics.domain.geofences import Circle, Geofence
 
 
@@ -56,4 +57,57 @@ def geofence_to_proto(fence: Geofence) -> geofence_pb2.Geofence:
     else:
         corners = [geofence_pb2.GeofencePoint(latitude=latitude, longitude=longitude) for latitude, longitude in fence.shape.corners]
         message.polygon.CopyFrom(geofence_pb2.GeofencePolygon(corners=corners))
+    return message
+
+
+def profile_to_proto(vin: str, start: datetime, end: datetime, profile: Profile) -> profile_pb2.BehaviourProfile:
+    """A profile; no place is in it."""
+    seen, trust = profile.behaviour, profile.trust
+    message = profile_pb2.BehaviourProfile(
+        vin=vin,
+        start_time=instant_to_proto(start),
+        end_time=instant_to_proto(end),
+        usage_nature=profile_pb2.UsageNature.Value(f"USAGE_NATURE_{profile.nature}"),
+        risk_score=profile.risk_score,
+        reasons=profile.reasons,
+        validation=profile.validation,
+        days=seen.days,
+        active_days=seen.active_days,
+        km_per_day=seen.km_per_day,
+        trips_per_active_day=seen.trips_per_active_day,
+        night_share=seen.night_share,
+        max_speed_kmh=seen.max_speed_kmh,
+        distinct_destinations_share=seen.distinct_destinations_share,
+        overnight_places=seen.overnight_places,
+        main_overnight_share=seen.main_overnight_share,
+        coverage=seen.coverage,
+        odometer_distance_km=profile.odometer.odometer_km,
+        gps_distance_km=profile.odometer.gps_km,
+        odometer_plausible=profile.odometer.plausible,
+        speed_transitions=[share for row in seen.speed_transitions for share in row],
+    )
+    message.trust.CopyFrom(
+        profile_pb2.TelemetryTrust(
+            score=trust.score,
+            signed_share=trust.signed_share,
+            physics_share=trust.physics_share,
+            coverage=trust.coverage,
+            reasons=trust.reasons,
+        )
+    )
+    if (odometer := profile.verified_odometer) is not None:
+        message.verified_odometer.CopyFrom(
+            profile_pb2.VerifiedOdometer(
+                odometer_km=odometer.odometer_km, error_km=odometer.error_km, source=odometer.source, consistent=odometer.consistent
+            )
+        )
+    if (battery := profile.battery) is not None:
+        message.battery_health.CopyFrom(
+            profile_pb2.BatteryHealth(
+                soh_percent=battery.soh_percent,
+                low_percent=battery.low_percent,
+                high_percent=battery.high_percent,
+                segments=battery.segments,
+            )
+        )
     return message

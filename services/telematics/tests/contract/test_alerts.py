@@ -13,10 +13,13 @@ import pytest
 from carlien.telematics.v1 import (
     alert_pb2,
     data_consent_service_pb2,
+    device_pb2,
+    device_service_pb2,
     events_pb2,
     geofence_pb2,
     geofence_service_pb2,
     geofence_service_pb2_grpc,
+    profile_pb2,
     telematics_service_pb2,
     telematics_service_pb2_grpc,
 )
@@ -34,7 +37,7 @@ if TYPE_CHECKING:
 NOW = datetime.now(UTC).replace(microsecond=0)
 HOME = (31.2, 121.4)
 KM = 1 / 111.32
-TOWED, REMOVED, LATE, PAWNED, GONE = (vin_of(81, number) for number in range(5))
+TOWED, REMOVED, LATE, PAWNED, GONE, DECLARED = (vin_of(81, number) for number in range(6))
 
 
 def at(minutes: float) -> datetime:
@@ -150,8 +153,10 @@ async def test_records_that_come_late_are_judged_in_their_place(service: Service
         alert_pb2.ALERT_KIND_TOW: alert_pb2.ALERT_STATE_CLOSED,
         alert_pb2.ALERT_KIND_ODOMETER_ROLLBACK: alert_pb2.ALERT_STATE_OPEN,
     }
+    async with asyncio.timeout(30):
+        while await database.fetchval("SELECT count(*) FROM insight_due WHERE vin = $1", LATE):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
     assert await database.fetchval("SELECT head_time FROM car_watch WHERE vin = $1", LATE) == at(295)
-    assert await database.fetchval("SELECT count(*) FROM insight_due WHERE vin = $1", LATE) == 0
     await device.close()
 
 
@@ -229,6 +234,26 @@ async def test_after_a_revocation_nothing_of_a_car_is_left(service: Service, dat
         while any([await database.fetchval(f"SELECT count(*) FROM {table} WHERE vin = $1", GONE) for table in tables]):  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     await device.close()
+
+
+async def test_what_a_holder_declares_is_kept_and_checked(service: Service, database: "Connection") -> None:
+    def request(name: str, **more: Any) -> device_service_pb2.RegisterDeviceRequest:
+        return device_service_pb2.RegisterDeviceRequest(
+            device_id=name, vin=DECLARED, protocol=device_pb2.DEVICE_PROTOCOL_GB32960, credential=ICCID, idempotency_key=name, **more
+        )
+
+    await service.devices.RegisterDevice(request("D-1", declared_usage=profile_pb2.USAGE_NATURE_GOODS, battery_capacity_ah=150.0))
+    await service.devices.RegisterDevice(request("D-2"))
+    rows = await database.fetch("SELECT usage_nature, battery_capacity_ah FROM car_declaration WHERE vin = $1", DECLARED)
+    assert [tuple(row) for row in rows] == [("GOODS", 150.0)]
+    for wrong in (
+        {"declared_usage": profile_pb2.USAGE_NATURE_UNKNOWN},
+        {"battery_capacity_ah": float("nan")},
+        {"battery_capacity_ah": 0.0},
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await service.devices.RegisterDevice(request("D-3", **wrong))
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import asyncpg
 import grpc
 import pytest
 
-from carlien.telematics.v1 import profile_pb2, telematics_service_pb2, telematics_service_pb2_grpc
+from carlien.telematics.v1 import events_pb2, profile_pb2, telematics_service_pb2, telematics_service_pb2_grpc
 from carlien_common.wire import instant_to_proto
 from carlien_telematics.codecs.gb32960 import Response
 from carlien_telematics.simulator.fleet import simulated_origin, vin_of
@@ -70,6 +70,29 @@ async def test_ten_days_make_trips_and_a_profile(service: Service, database: "Co
     reads = await database.fetch("SELECT rpc, rows_read FROM track_read WHERE vin = $1 ORDER BY read_id", VIN)
     assert [(row["rpc"], row["rows_read"]) for row in reads] == [("ListTrips", len(raws)), ("GetBehaviourProfile", len(raws))]
     await device.close()
+
+
+async def test_a_profile_that_is_news_is_an_event_and_the_same_again_is_not(service: Service, database: "Connection") -> None:
+    query = "SELECT value FROM outbox WHERE key = $1 AND topic = 'carlien.telematics.profile.v1' ORDER BY id"
+    async with asyncio.timeout(60):
+        while await database.fetchval("SELECT bool_or(profile_due) OR count(*) = 0 FROM car_watch WHERE vin = $1", VIN):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    events = [events_pb2.ProfileChanged.FromString(row["value"]) for row in await database.fetch(query, VIN)]
+    assert 1 <= len(events) <= DAYS + 1
+    assert {"trust", "risk_score", "odometer_km"} <= set(events[0].changed)
+    last = events[-1].profile
+    assert last.usage_nature == profile_pb2.USAGE_NATURE_PRIVATE
+    assert last.verified_odometer.consistent
+    assert last.verified_odometer.odometer_km == pytest.approx(CAR.read(DAYS * DAY_S).odometer_km, abs=500)
+    assert last.trust.score == pytest.approx(0.85, abs=0.01)
+    assert list(last.trust.reasons) == ["UNSIGNED"]
+    assert not last.HasField("battery_health")
+    assert [event.computed_at.ToNanoseconds() for event in events] == sorted(event.computed_at.ToNanoseconds() for event in events)
+    await database.execute("UPDATE car_watch SET profile_due = true WHERE vin = $1", VIN)
+    async with asyncio.timeout(60):
+        while await database.fetchval("SELECT profile_due FROM car_watch WHERE vin = $1", VIN):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    assert len(await database.fetch(query, VIN)) == len(events)
 
 
 async def test_an_analyst_gets_coarse_ends(service: Service) -> None:

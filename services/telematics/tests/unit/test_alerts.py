@@ -308,6 +308,7 @@ def test_a_place_that_is_deleted_ends_its_case() -> None:
     assert not watch.places.known
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.floats(-80, 80), st.floats(-170, 170), st.floats(50, 90_000)), max_size=30),
     st.floats(-80, 80),
@@ -347,7 +348,7 @@ def test_evidence_is_bounded_and_names_no_place() -> None:
     assert len(book.current["CUSTODY"].evidence) <= 24
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 250))
 def test_a_watch_that_was_stored_between_two_records_finds_the_same(seed: int, cut: int) -> None:
     """What is remembered is plain data: nothing that matters lives beside it."""

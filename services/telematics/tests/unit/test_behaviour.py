@@ -82,8 +82,7 @@ def test_the_nature_of_use_is_told_on_two_weeks() -> None:
 
 def test_a_profile_gives_reasons_coverage_and_how_it_was_validated() -> None:
     samples = list(reported(car_of(42, 1, Life.RIDE_HAILING)))
-    found = trips(samples)
-    seen = profile(samples, found, odometer_truth(samples))
+    seen = profile(samples)
     assert seen.nature is UsageNature.RIDE_HAILING
     assert "COMMERCIAL_USE_RIDE_HAILING" in seen.reasons
     assert 35 <= seen.risk_score <= 100

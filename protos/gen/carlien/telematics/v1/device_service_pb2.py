@@ -23,31 +23,32 @@ _sym_db = _symbol_database.Default()
 
 
 from carlien.telematics.v1 import device_pb2 as carlien_dot_telematics_dot_v1_dot_device__pb2
+from carlien.telematics.v1 import profile_pb2 as carlien_dot_telematics_dot_v1_dot_profile__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*carlien/telematics/v1/device_service.proto\x12\x15\x63\x61rlien.telematics.v1\x1a\"carlien/telematics/v1/device.proto\"\xf1\x01\n\x15RegisterDeviceRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0b\n\x03vin\x18\x02 \x01(\t\x12\x37\n\x08protocol\x18\x03 \x01(\x0e\x32%.carlien.telematics.v1.DeviceProtocol\x12\x12\n\ncredential\x18\x04 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\x12\x36\n\x0bsigning_key\x18\x06 \x01(\x0b\x32!.carlien.telematics.v1.SigningKey\x12\x1a\n\x12replaces_device_id\x18\x07 \x01(\t\"G\n\x16RegisterDeviceResponse\x12-\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x1d.carlien.telematics.v1.Device\"%\n\x10GetDeviceRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\t\"B\n\x11GetDeviceResponse\x12-\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x1d.carlien.telematics.v1.Device\"H\n\x12ListDevicesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0b\n\x03vin\x18\x03 \x01(\t\"^\n\x13ListDevicesResponse\x12.\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x1d.carlien.telematics.v1.Device\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Q\n\x13RetireDeviceRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\"E\n\x14RetireDeviceResponse\x12-\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x1d.carlien.telematics.v1.Device2\xad\x03\n\rDeviceService\x12m\n\x0eRegisterDevice\x12,.carlien.telematics.v1.RegisterDeviceRequest\x1a-.carlien.telematics.v1.RegisterDeviceResponse\x12^\n\tGetDevice\x12\'.carlien.telematics.v1.GetDeviceRequest\x1a(.carlien.telematics.v1.GetDeviceResponse\x12\x64\n\x0bListDevices\x12).carlien.telematics.v1.ListDevicesRequest\x1a*.carlien.telematics.v1.ListDevicesResponse\x12g\n\x0cRetireDevice\x12*.carlien.telematics.v1.RetireDeviceRequest\x1a+.carlien.telematics.v1.RetireDeviceResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n*carlien/telematics/v1/device_service.proto\x12\x15\x63\x61rlien.telematics.v1\x1a\"carlien/telematics/v1/device.proto\x1a#carlien/telematics/v1/profile.proto\"\xe7\x02\n\x15RegisterDeviceRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0b\n\x03vin\x18\x02 \x01(\t\x12\x37\n\x08protocol\x18\x03 \x01(\x0e\x32%.carlien.telematics.v1.DeviceProtocol\x12\x12\n\ncredential\x18\x04 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x05 \x01(\t\x12\x36\n\x0bsigning_key\x18\x06 \x01(\x0b\x32!.carlien.telematics.v1.SigningKey\x12\x1a\n\x12replaces_device_id\x18\x07 \x01(\t\x12:\n\x0e\x64\x65\x63lared_usage\x18\x08 \x01(\x0e\x32\".carlien.telematics.v1.UsageNature\x12 \n\x13\x62\x61ttery_capacity_ah\x18\t \x01(\x01H\x00\x88\x01\x01\x42\x16\n\x14_battery_capacity_ah\"G\n\x16RegisterDeviceResponse\x12-\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x1d.carlien.telematics.v1.Device\"%\n\x10GetDeviceRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\t\"B\n\x11GetDeviceResponse\x12-\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x1d.carlien.telematics.v1.Device\"H\n\x12ListDevicesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\x0b\n\x03vin\x18\x03 \x01(\t\"^\n\x13ListDevicesResponse\x12.\n\x07\x64\x65vices\x18\x01 \x03(\x0b\x32\x1d.carlien.telematics.v1.Device\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Q\n\x13RetireDeviceRequest\x12\x11\n\tdevice_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x03 \x01(\t\"E\n\x14RetireDeviceResponse\x12-\n\x06\x64\x65vice\x18\x01 \x01(\x0b\x32\x1d.carlien.telematics.v1.Device2\xad\x03\n\rDeviceService\x12m\n\x0eRegisterDevice\x12,.carlien.telematics.v1.RegisterDeviceRequest\x1a-.carlien.telematics.v1.RegisterDeviceResponse\x12^\n\tGetDevice\x12\'.carlien.telematics.v1.GetDeviceRequest\x1a(.carlien.telematics.v1.GetDeviceResponse\x12\x64\n\x0bListDevices\x12).carlien.telematics.v1.ListDevicesRequest\x1a*.carlien.telematics.v1.ListDevicesResponse\x12g\n\x0cRetireDevice\x12*.carlien.telematics.v1.RetireDeviceRequest\x1a+.carlien.telematics.v1.RetireDeviceResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'carlien.telematics.v1.device_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REGISTERDEVICEREQUEST']._serialized_start=106
-  _globals['_REGISTERDEVICEREQUEST']._serialized_end=347
-  _globals['_REGISTERDEVICERESPONSE']._serialized_start=349
-  _globals['_REGISTERDEVICERESPONSE']._serialized_end=420
-  _globals['_GETDEVICEREQUEST']._serialized_start=422
-  _globals['_GETDEVICEREQUEST']._serialized_end=459
-  _globals['_GETDEVICERESPONSE']._serialized_start=461
-  _globals['_GETDEVICERESPONSE']._serialized_end=527
-  _globals['_LISTDEVICESREQUEST']._serialized_start=529
-  _globals['_LISTDEVICESREQUEST']._serialized_end=601
-  _globals['_LISTDEVICESRESPONSE']._serialized_start=603
-  _globals['_LISTDEVICESRESPONSE']._serialized_end=697
-  _globals['_RETIREDEVICEREQUEST']._serialized_start=699
-  _globals['_RETIREDEVICEREQUEST']._serialized_end=780
-  _globals['_RETIREDEVICERESPONSE']._serialized_start=782
-  _globals['_RETIREDEVICERESPONSE']._serialized_end=851
-  _globals['_DEVICESERVICE']._serialized_start=854
-  _globals['_DEVICESERVICE']._serialized_end=1283
+  _globals['_REGISTERDEVICEREQUEST']._serialized_start=143
+  _globals['_REGISTERDEVICEREQUEST']._serialized_end=502
+  _globals['_REGISTERDEVICERESPONSE']._serialized_start=504
+  _globals['_REGISTERDEVICERESPONSE']._serialized_end=575
+  _globals['_GETDEVICEREQUEST']._serialized_start=577
+  _globals['_GETDEVICEREQUEST']._serialized_end=614
+  _globals['_GETDEVICERESPONSE']._serialized_start=616
+  _globals['_GETDEVICERESPONSE']._serialized_end=682
+  _globals['_LISTDEVICESREQUEST']._serialized_start=684
+  _globals['_LISTDEVICESREQUEST']._serialized_end=756
+  _globals['_LISTDEVICESRESPONSE']._serialized_start=758
+  _globals['_LISTDEVICESRESPONSE']._serialized_end=852
+  _globals['_RETIREDEVICEREQUEST']._serialized_start=854
+  _globals['_RETIREDEVICEREQUEST']._serialized_end=935
+  _globals['_RETIREDEVICERESPONSE']._serialized_start=937
+  _globals['_RETIREDEVICERESPONSE']._serialized_end=1006
+  _globals['_DEVICESERVICE']._serialized_start=1009
+  _globals['_DEVICESERVICE']._serialized_end=1438
 # @@protoc_insertion_point(module_scope)

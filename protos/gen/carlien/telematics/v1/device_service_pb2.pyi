@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from carlien.telematics.v1 import device_pb2 as _device_pb2
+from carlien.telematics.v1 import profile_pb2 as _profile_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -32,6 +33,8 @@ class RegisterDeviceRequest(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     SIGNING_KEY_FIELD_NUMBER: _builtins.int
     REPLACES_DEVICE_ID_FIELD_NUMBER: _builtins.int
+    DECLARED_USAGE_FIELD_NUMBER: _builtins.int
+    BATTERY_CAPACITY_AH_FIELD_NUMBER: _builtins.int
     device_id: _builtins.str
     """Identifier of the device, unique."""
     vin: _builtins.str
@@ -44,6 +47,10 @@ class RegisterDeviceRequest(_message.Message):
     """A repeat with this key returns the first answer."""
     replaces_device_id: _builtins.str
     """The device of the same car whose place it takes, which is retired; empty where it is the first."""
+    declared_usage: _profile_pb2.UsageNature.ValueType
+    """What the car's holder says it is used for; private where unset. Another use that is seen is an alert. Replaces what was said before."""
+    battery_capacity_ah: _builtins.float
+    """Capacity of the traction battery when new, in Ah; its state of health can't be told without. Left as it was where unset."""
     @_builtins.property
     def signing_key(self) -> _device_pb2.SigningKey:
         """The public key of a device that signs its records (GB/T 32960.3-2025); unset where it doesn't."""
@@ -58,12 +65,16 @@ class RegisterDeviceRequest(_message.Message):
         idempotency_key: _builtins.str = ...,
         signing_key: _device_pb2.SigningKey | None = ...,
         replaces_device_id: _builtins.str = ...,
+        declared_usage: _profile_pb2.UsageNature.ValueType = ...,
+        battery_capacity_ah: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["signing_key", b"signing_key"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_battery_capacity_ah", b"_battery_capacity_ah", "battery_capacity_ah", b"battery_capacity_ah", "signing_key", b"signing_key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credential", b"credential", "device_id", b"device_id", "idempotency_key", b"idempotency_key", "protocol", b"protocol", "replaces_device_id", b"replaces_device_id", "signing_key", b"signing_key", "vin", b"vin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_battery_capacity_ah", b"_battery_capacity_ah", "battery_capacity_ah", b"battery_capacity_ah", "credential", b"credential", "declared_usage", b"declared_usage", "device_id", b"device_id", "idempotency_key", b"idempotency_key", "protocol", b"protocol", "replaces_device_id", b"replaces_device_id", "signing_key", b"signing_key", "vin", b"vin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__battery_capacity_ah: _TypeAlias = _typing.Literal["battery_capacity_ah"]  # noqa: Y015
+    _WhichOneofArgType__battery_capacity_ah: _TypeAlias = _typing.Literal["_battery_capacity_ah", b"_battery_capacity_ah"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__battery_capacity_ah) -> _WhichOneofReturnType__battery_capacity_ah | None: ...
 
 Global___RegisterDeviceRequest: _TypeAlias = RegisterDeviceRequest  # noqa: Y015
 

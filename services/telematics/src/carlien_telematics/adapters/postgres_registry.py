@@ -12,6 +12,8 @@ import asyncpg
 
 from carlien_common.postgres import Connection
 from carlien_telematics.adapters.postgres_access import signing_key
+from carlien_telematics.adapters.samples import SELECTED, WITH_SOMETHING, to_sample
+from carlien_telematics.domain.behaviour import UsageNature
 from carlien_telematics.domain.consents import Consent, Purpose
 from carlien_telematics.domain.devices import Credential, Device, DeviceProtocol, DeviceStatus, OnlineReason
 from carlien_telematics.domain.tracks import TrackPoint, VehicleState
@@ -49,6 +51,17 @@ class PostgresRegistry:
             device.replaces,
         )
         return bool(added)
+
+    async def declare(self, vin: str, usage: UsageNature | None, battery_capacity_ah: float | None) -> None:
+        """See `RegistryStore`."""
+        await self._connection.execute(
+            "INSERT INTO car_declaration (vin, usage_nature, battery_capacity_ah) VALUES ($1, $2, $3) ON CONFLICT (vin) DO UPDATE "
+            "SET usage_nature = COALESCE($2, car_declaration.usage_nature), "
+            "battery_capacity_ah = COALESCE($3, car_declaration.battery_capacity_ah)",
+            vin,
+            usage and usage.value,
+            battery_capacity_ah,
+        )
 
     async def device(self, device_id: str) -> Device | None:
         """See `RegistryStore`."""
@@ -110,14 +123,10 @@ WHERE vin = $1 AND device_time >= COALESCE($2::timestamptz, '-infinity') AND dev
   AND ($4::timestamptz IS NULL OR (device_time, device_id, digest) > ($4, $5, $6))
 ORDER BY device_time, device_id, digest LIMIT $7
 """
-_SAMPLES = """
-SELECT f.device_time, p.latitude, p.longitude, (f.units -> 'vehicle' ->> 'speed_kmh')::float8 AS speed_kmh,
-       (f.units -> 'vehicle' ->> 'odometer_km')::float8 AS odometer_km, f.units -> 'vehicle' ->> 'vehicle_state' AS vehicle_state
-FROM frame f LEFT JOIN position p USING (vin, device_time, device_id, digest)
-WHERE f.vin = $1 AND f.device_time >= $2 AND f.device_time < $3 AND f.units ?| ARRAY['vehicle', 'position']
+_SAMPLES = f"""
+SELECT {SELECTED} FROM frame f WHERE f.vin = $1 AND f.device_time >= $2 AND f.device_time < $3 AND {WITH_SOMETHING}
 ORDER BY f.device_time, f.device_id, f.digest LIMIT $4
 """
-_IGNITION = {"STARTED": True, "OFF": False}
 
 
 class PostgresTracks:
@@ -155,18 +164,7 @@ class PostgresTracks:
 
     async def samples(self, vin: str, start: datetime, end: datetime, limit: int) -> Sequence[Sample]:
         """See `TrackStore`."""
-        rows = await self._connection.fetch(_SAMPLES, vin, start, end, limit)
-        return [
-            Sample(
-                row["device_time"],
-                row["latitude"],
-                row["longitude"],
-                row["speed_kmh"],
-                row["odometer_km"],
-                _IGNITION.get(row["vehicle_state"]),
-            )
-            for row in rows
-        ]
+        return [to_sample(row) for row in await self._connection.fetch(_SAMPLES, vin, start, end, limit)]
 
     async def note_read(self, reader: Reader, rpc: str, vin: str, start: datetime | None, end: datetime | None, rows: int) -> None:
         """See `TrackStore`."""

@@ -6,7 +6,7 @@ import orjson
 from carlien_telematics.domain.trips import Sample
 
 SELECTED = """
-f.device_time, f.device_id, f.signature_status,
+f.device_time, f.device_id, f.signature_status, f.source_protocol,
 (f.units -> 'position' ->> 'fix_valid')::boolean AND f.units -> 'position' ->> 'latitude' IS NOT NULL
     AND COALESCE(f.units -> 'position' ->> 'coordinate_system', 'WGS84') = 'WGS84' AS fix,
 (f.units -> 'position' ->> 'latitude')::float8 AS latitude, (f.units -> 'position' ->> 'longitude')::float8 AS longitude,
@@ -44,4 +44,5 @@ def to_sample(row: asyncpg.Record) -> Sample:
         row["voltage_v"],
         None if charge is None else charge == "CHARGING_PARKED",
         row["signature_status"],
+        row["source_protocol"],
     )

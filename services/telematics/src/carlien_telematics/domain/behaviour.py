@@ -11,11 +11,18 @@ from datetime import timedelta
 from enum import StrEnum
 from itertools import pairwise
 
-from carlien_telematics.domain.trips import OdometerTruth, Sample, Trip, distance_km
+from carlien_telematics.domain.alerts.signals import AlertKind
+from carlien_telematics.domain.battery import BatteryHealth, battery_health, charge_segments
+from carlien_telematics.domain.geofences import Geofence
+from carlien_telematics.domain.odometer import VerifiedOdometer, verified_odometer
+from carlien_telematics.domain.trips import OdometerTruth, Sample, Trip, distance_km, odometer_truth, trips
+from carlien_telematics.domain.trust import TelemetryTrust, coverage, trust
 
 VALIDATION = "features and usage nature: simulator with known truth only; no relation to losses was or can be tested"
 MIN_DAYS = 7
 """Fewer days say nothing about the nature of use."""
+MIN_NIGHTS = 5
+"""Fewer nights say nothing about where a car sleeps."""
 _CHINA = timedelta(hours=8)
 _NIGHT = frozenset((22, 23, 0, 1, 2, 3, 4))
 _CELL_KM = 0.6
@@ -33,6 +40,9 @@ class UsageNature(StrEnum):
     RENTAL = "RENTAL"
 
 
+COMMERCIAL = frozenset((UsageNature.RIDE_HAILING, UsageNature.GOODS, UsageNature.RENTAL))
+
+
 @dataclass(frozen=True, slots=True)
 class Behaviour:
     """Features of a period. Shares are 0 to 1; `speed_transitions[i][j]` is the share of samples that go from band i to j."""
@@ -44,11 +54,23 @@ class Behaviour:
     night_share: float
     max_speed_kmh: float
     distinct_destinations_share: float
+    nights: int
     overnight_places: int
     main_overnight_share: float
     main_overnight: tuple[float, float] | None
     speed_transitions: tuple[tuple[float, ...], ...]
     coverage: float
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What is known of a car beside its records."""
+
+    declared_nature: UsageNature | None = None
+    home: Geofence | None = None
+    battery_capacity_ah: float | None = None
+    incidents: frozenset[AlertKind] = frozenset()
+    """Kinds of the alert cases of the period."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,45 +82,57 @@ class Profile:
     nature: UsageNature
     risk_score: int
     reasons: tuple[str, ...]
+    trust: TelemetryTrust
+    verified_odometer: VerifiedOdometer | None
+    battery: BatteryHealth | None
     validation: str = VALIDATION
 
 
-def behaviour(samples: Sequence[Sample], trips: Sequence[Trip]) -> Behaviour:
+def behaviour(samples: Sequence[Sample], drives: Sequence[Trip]) -> Behaviour:
     """Features of samples in device time and the trips found in them."""
     if not samples:
-        return Behaviour(0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0.0, None, _transitions(()), 0.0)
+        return Behaviour(0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0, 0.0, None, _transitions(()), 0.0)
     first, last = samples[0].at + _CHINA, samples[-1].at + _CHINA
     days = (last.date() - first.date()).days + 1
-    active = {(trip.start + _CHINA).date() for trip in trips}
-    way = sum(trip.distance_km for trip in trips)
-    night = sum(trip.distance_km for trip in trips if (trip.start + _CHINA).hour in _NIGHT)
-    destinations = [trip.destination for trip in trips if trip.destination is not None]
-    beds = Counter(_cluster(_overnight(trips)).values())
+    active = {(trip.start + _CHINA).date() for trip in drives}
+    way = sum(trip.distance_km for trip in drives)
+    night = sum(trip.distance_km for trip in drives if (trip.start + _CHINA).hour in _NIGHT)
+    destinations = [trip.destination for trip in drives if trip.destination is not None]
+    beds = Counter(_cluster(_overnight(drives)).values())
     main = beds.most_common(1)[0] if beds else None
-    hours = {sample.at.replace(minute=0, second=0, microsecond=0) for sample in samples}
-    span_h = max(1.0, (samples[-1].at - samples[0].at) / timedelta(hours=1))
     return Behaviour(
         days=days,
         active_days=len(active),
         km_per_day=round(way / days, 2),
-        trips_per_active_day=round(len(trips) / len(active), 2) if active else 0.0,
+        trips_per_active_day=round(len(drives) / len(active), 2) if active else 0.0,
         night_share=round(night / way, 3) if way else 0.0,
-        max_speed_kmh=max((trip.max_speed_kmh for trip in trips), default=0.0),
+        max_speed_kmh=max((trip.max_speed_kmh for trip in drives), default=0.0),
         distinct_destinations_share=round(len(set(_cluster(destinations).values())) / len(destinations), 3) if destinations else 0.0,
+        nights=beds.total(),
         overnight_places=len(beds),
         main_overnight_share=round(main[1] / beds.total(), 3) if main else 0.0,
         main_overnight=main[0] if main else None,
         speed_transitions=_transitions(samples),
-        coverage=round(min(1.0, len(hours) / span_h), 3),
+        coverage=round(coverage(samples), 3),
     )
 
 
-def profile(samples: Sequence[Sample], trips: Sequence[Trip], odometer: OdometerTruth) -> Profile:
-    """The whole profile of a period."""
-    features = behaviour(samples, trips)
+def profile(samples: Sequence[Sample], known: Circumstances = Circumstances()) -> Profile:
+    """The whole profile of a period, from its records in device time."""
+    found, truth = trips(samples), odometer_truth(samples)
+    features = behaviour(samples, found)
     nature = usage_nature(features)
-    score, reasons = _risk(features, odometer, nature)
-    return Profile(features, odometer, nature, score, reasons)
+    verified = verified_odometer(samples)
+    score, reasons = _risk(features, truth, nature, known)
+    reliable = trust(samples, odometer_consistent=verified is None or verified.consistent, incidents=known.incidents)
+    capacity = known.battery_capacity_ah
+    battery = battery_health(charge_segments(samples), capacity) if capacity else None
+    return Profile(features, truth, nature, score, reasons, reliable, verified, battery)
+
+
+def is_undisclosed(nature: UsageNature, declared: UsageNature | None) -> bool:
+    """Whether a car earns money in a way nobody said; one of which nothing was said is taken for private."""
+    return nature in COMMERCIAL and nature is not (declared or UsageNature.PRIVATE)
 
 
 def usage_nature(features: Behaviour) -> UsageNature:
@@ -112,9 +146,16 @@ def usage_nature(features: Behaviour) -> UsageNature:
     return UsageNature.PRIVATE
 
 
-def _risk(features: Behaviour, odometer: OdometerTruth, nature: UsageNature) -> tuple[int, tuple[str, ...]]:
+def _risk(features: Behaviour, odometer: OdometerTruth, nature: UsageNature, known: Circumstances) -> tuple[int, tuple[str, ...]]:
+    away = (
+        known.home is not None
+        and features.main_overnight is not None
+        and features.nights >= MIN_NIGHTS
+        and not known.home.contains(*features.main_overnight, leaving=True)
+    )
     parts = [
-        (35, nature in (UsageNature.RIDE_HAILING, UsageNature.GOODS, UsageNature.RENTAL), f"COMMERCIAL_USE_{nature}"),
+        (35, nature in COMMERCIAL, f"COMMERCIAL_USE_{nature}"),
+        (10, away, "HOME_MISMATCH"),
         (15, features.km_per_day > 120, "HIGH_MILEAGE"),
         (10, features.night_share > 0.2, "NIGHT_DRIVING"),
         (10, features.max_speed_kmh > 140, "SPEEDING"),
@@ -126,10 +167,10 @@ def _risk(features: Behaviour, odometer: OdometerTruth, nature: UsageNature) -> 
     return min(100, sum(points for points, holds, _ in parts if holds)), reasons
 
 
-def _overnight(trips: Sequence[Trip]) -> list[tuple[float, float]]:
+def _overnight(drives: Sequence[Trip]) -> list[tuple[float, float]]:
     """Where the car stood at 03:00 of each night between two trips."""
     beds = []
-    for before, after in pairwise(trips):
+    for before, after in pairwise(drives):
         night = (before.end + _CHINA - timedelta(hours=3)).date() + timedelta(days=1)
         nights = ((after.start + _CHINA - timedelta(hours=3)).date() - night).days + 1
         if before.destination is not None:

@@ -43,6 +43,8 @@ class Sample:
     """Whether the car is charged while it stands."""
     signature: str | None = None
     """VALID, INVALID or NO_KEY for a signed record."""
+    source: str = ""
+    """Protocol it came by, for example GB32960_2016, JT808_2013, OBD2."""
 
     @property
     def moving(self) -> bool:

@@ -11,7 +11,7 @@ from carlien.telematics.v1 import data_consent_service_pb2 as consent_pb2
 from carlien.telematics.v1 import device_pb2, profile_pb2, telematics_service_pb2
 from carlien_common.domain.errors import invalid
 from carlien_common.wire import instant_to_proto
-from carlien_telematics.domain.behaviour import Profile
+from carlien_telematics.domain.behaviour import UsageNature
 from carlien_telematics.domain.consents import Consent, Purpose
 from carlien_telematics.domain.devices import Device, DeviceProtocol, SigningAlgorithm, SigningKey
 from carlien_telematics.domain.tracks import GENERALISED_DECIMALS, TrackPoint, VehicleState
@@ -28,6 +28,19 @@ def protocol_from_proto(value: int) -> DeviceProtocol:
         return DeviceProtocol(device_pb2.DeviceProtocol.Name(value).removeprefix("DEVICE_PROTOCOL_"))  # type: ignore[arg-type]
     except ValueError:
         raise invalid("protocol", "PROTOCOL", "State what the device speaks.") from None
+
+
+def usage_from_proto(value: int) -> UsageNature | None:
+    """None where unset. Raises INVALID DECLARED_USAGE."""
+    if value == profile_pb2.USAGE_NATURE_UNSPECIFIED:
+        return None
+    try:
+        usage = UsageNature(profile_pb2.UsageNature.Name(value).removeprefix("USAGE_NATURE_"))  # type: ignore[arg-type]
+    except ValueError:
+        usage = UsageNature.UNKNOWN
+    if usage is UsageNature.UNKNOWN:
+        raise invalid("declared_usage", "DECLARED_USAGE", "Say what the car is used for, or leave it unset.")
+    return usage
 
 
 def purpose_from_proto(value: int, *, optional: bool = False) -> Purpose | None:
@@ -136,34 +149,6 @@ def trip_to_proto(trip: Trip, *, coarse: bool) -> telematics_service_pb2.Trip:
             setattr(message, f"{name}_latitude", latitude)
             setattr(message, f"{name}_longitude", longitude)
     return message
-
-
-def profile_to_proto(vin: str, start: datetime, end: datetime, profile: Profile) -> profile_pb2.BehaviourProfile:
-    """A profile; no place is in it."""
-    seen = profile.behaviour
-    return profile_pb2.BehaviourProfile(
-        vin=vin,
-        start_time=instant_to_proto(start),
-        end_time=instant_to_proto(end),
-        usage_nature=profile_pb2.UsageNature.Value(f"USAGE_NATURE_{profile.nature}"),
-        risk_score=profile.risk_score,
-        reasons=profile.reasons,
-        validation=profile.validation,
-        days=seen.days,
-        active_days=seen.active_days,
-        km_per_day=seen.km_per_day,
-        trips_per_active_day=seen.trips_per_active_day,
-        night_share=seen.night_share,
-        max_speed_kmh=seen.max_speed_kmh,
-        distinct_destinations_share=seen.distinct_destinations_share,
-        overnight_places=seen.overnight_places,
-        main_overnight_share=seen.main_overnight_share,
-        coverage=seen.coverage,
-        odometer_distance_km=profile.odometer.odometer_km,
-        gps_distance_km=profile.odometer.gps_km,
-        odometer_plausible=profile.odometer.plausible,
-        speed_transitions=[share for row in seen.speed_transitions for share in row],
-    )
 
 
 def cursor_to_token(cursor: Cursor) -> str:

@@ -1,7 +1,7 @@
 """The rpcs: convert in, one transaction, convert out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -25,18 +25,21 @@ from carlien_common.idempotency import claim, store
 from carlien_common.postgres import Connection, Pool
 from carlien_common.wire import instant_from_proto
 from carlien_telematics.domain.behaviour import profile
-from carlien_telematics.domain.trips import Sample, odometer_truth, trips
+from carlien_telematics.domain.trips import trips
 from carlien_telematics.grpc_api import converters
 from carlien_telematics.grpc_api.alerts import AlertRpcs
 from carlien_telematics.grpc_api.ingestion import FrameIngestion
+from carlien_telematics.messages import profile_to_proto
 from carlien_telematics.metrics import TRACK_READS
 from carlien_telematics.service import reading, registry
+from carlien_telematics.service.profiling import CircumstanceStore
 from carlien_telematics.service.reading import Cursor, Reader, TrackStore
 from carlien_telematics.service.registry import RegistryStore
 
 Registry = Callable[[Connection], RegistryStore]
 """Devices and consents within the transaction of a connection; bootstrap picks which."""
 Tracks = Callable[[Connection], TrackStore]
+Profiles = Callable[[Connection], CircumstanceStore]
 Context = grpc.aio.ServicerContext[Message, Message]
 Answer = TypeVar("Answer", bound=Message)
 
@@ -80,6 +83,8 @@ class DeviceServicer(device_service_pb2_grpc.DeviceServiceServicer):
             credential=request.credential,
             signing_key=converters.signing_key_from_proto(request.signing_key),
             replaces=request.replaces_device_id or None,
+            declared_usage=converters.usage_from_proto(request.declared_usage),
+            battery_capacity_ah=request.battery_capacity_ah if request.HasField("battery_capacity_ah") else None,
         )
 
         async def act(devices: RegistryStore) -> device_service_pb2.RegisterDeviceResponse:
@@ -176,11 +181,14 @@ class DataConsentServicer(data_consent_service_pb2_grpc.DataConsentServiceServic
 class TelematicsServicer(telematics_service_pb2_grpc.TelematicsServiceServicer):
     """`TelematicsService`."""
 
-    def __init__(self, pool: Pool, stores: Tracks, ingestion: FrameIngestion, alerts: AlertRpcs, clock: Clock = utc_now) -> None:
+    def __init__(
+        self, pool: Pool, stores: Tracks, ingestion: FrameIngestion, alerts: AlertRpcs, profiles: Profiles, clock: Clock = utc_now
+    ) -> None:
         self._pool = pool
         self._stores = stores
         self._ingestion = ingestion
         self._alerts = alerts
+        self._profiles = profiles
         self._clock = clock
 
     async def IngestFrames(
@@ -220,7 +228,9 @@ class TelematicsServicer(telematics_service_pb2_grpc.TelematicsServiceServicer):
     ) -> telematics_service_pb2.ListTripsResponse:
         """Finds the trips of a period in its records."""
         start, end = instant_from_proto(request.start_time, "start_time"), instant_from_proto(request.end_time, "end_time")
-        samples = await self._period(request.vin, start, end, "ListTrips")
+        async with self._pool.acquire() as connection, connection.transaction():
+            samples = await reading.period(self._stores(connection), request.vin, start, end, "ListTrips", _reader())
+        TRACK_READS.labels("ListTrips").inc()
         # seconds of work on a month of records must not stop the loop that devices are answered from
         found = await asyncio.to_thread(trips, samples)
         coarse = _reader().sees_coarse
@@ -235,10 +245,13 @@ class TelematicsServicer(telematics_service_pb2_grpc.TelematicsServiceServicer):
             raise invalid("days", "DAYS", f"A period has 1 to {reading.MAX_PERIOD.days} days.")
         end = _optional(request.end_time, "end_time") or self._clock()
         start = end - timedelta(days=days)
-        samples = await self._period(request.vin, start, end, "GetBehaviourProfile")
-        seen = await asyncio.to_thread(lambda: profile(samples, trips(samples), odometer_truth(samples)))
-        message = converters.profile_to_proto(request.vin, start, end, seen)
-        return telematics_service_pb2.GetBehaviourProfileResponse(profile=message)
+        vin = parse_vin(request.vin).value
+        async with self._pool.acquire() as connection, connection.transaction():
+            samples = await reading.period(self._stores(connection), vin, start, end, "GetBehaviourProfile", _reader())
+            known = await self._profiles(connection).circumstances(vin, start, end)
+        TRACK_READS.labels("GetBehaviourProfile").inc()
+        seen = await asyncio.to_thread(profile, samples, known)
+        return telematics_service_pb2.GetBehaviourProfileResponse(profile=profile_to_proto(vin, start, end, seen))
 
     async def ListAlerts(
         self, request: telematics_service_pb2.ListAlertsRequest, _context: Context
@@ -252,12 +265,6 @@ class TelematicsServicer(telematics_service_pb2_grpc.TelematicsServiceServicer):
         """Streams changes of alert cases."""
         async for change in self._alerts.stream_alerts(request):
             yield change
-
-    async def _period(self, vin: str, start: datetime, end: datetime, rpc: str) -> Sequence[Sample]:
-        async with self._pool.acquire() as connection, connection.transaction():
-            samples = await reading.period(self._stores(connection), vin, start, end, rpc, _reader())
-        TRACK_READS.labels(rpc).inc()
-        return samples
 
 
 def _reader() -> Reader:

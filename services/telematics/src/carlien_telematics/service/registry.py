@@ -9,12 +9,14 @@ from typing import Protocol
 from carlien_common.domain.errors import duplicate, invalid, not_found, precondition
 from carlien_common.domain.vin import parse_vin
 from carlien_telematics.crypto import signatures
+from carlien_telematics.domain.behaviour import UsageNature
 from carlien_telematics.domain.consents import Consent, Purpose
 from carlien_telematics.domain.devices import Credential, Device, DeviceProtocol, DeviceStatus, SigningKey
 
 _DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}").fullmatch
 MAX_CREDENTIAL = 256
 MAX_REASON = 200
+CAPACITY_AH = (1.0, 5000.0)
 REPLACED = "REPLACED"
 """Why a device is retired whose successor is registered."""
 
@@ -24,6 +26,9 @@ class RegistryStore(Protocol):
 
     async def add_device(self, device: Device, credential: Credential) -> bool:
         """False where the identifier is taken."""
+
+    async def declare(self, vin: str, usage: UsageNature | None, battery_capacity_ah: float | None) -> None:
+        """Notes what is said of a car; None leaves what was said before."""
 
     async def device(self, device_id: str) -> Device | None:
         """One device."""
@@ -71,6 +76,10 @@ class NewDevice:
     credential: str
     signing_key: SigningKey | None = None
     replaces: str | None = None
+    declared_usage: UsageNature | None = None
+    """What the holder says the car is used for."""
+    battery_capacity_ah: float | None = None
+    """Of the traction battery when new."""
 
 
 async def register_device(store: RegistryStore, new: NewDevice, now: datetime) -> Device:
@@ -81,6 +90,9 @@ async def register_device(store: RegistryStore, new: NewDevice, now: datetime) -
     """
     device_id, credential = check_device_id(new.device_id), check_credential(new.credential)
     vin = parse_vin(new.vin).value
+    capacity = new.battery_capacity_ah
+    if capacity is not None and not CAPACITY_AH[0] <= capacity <= CAPACITY_AH[1]:
+        raise invalid("battery_capacity_ah", "BATTERY_CAPACITY", f"A traction battery has {CAPACITY_AH[0]:g} to {CAPACITY_AH[1]:g} Ah.")
     if new.signing_key is not None:
         try:
             signatures.check_key(new.signing_key.algorithm, new.signing_key.key)
@@ -97,6 +109,8 @@ async def register_device(store: RegistryStore, new: NewDevice, now: datetime) -
     device = Device(device_id, vin, new.protocol, DeviceStatus.ACTIVE, now, signing_key=new.signing_key, replaces=new.replaces)
     if not await store.add_device(device, Credential.of(credential)):
         raise duplicate("DEVICE_EXISTS", f"Device {device_id} is registered; a replacement gets an identifier of its own.")
+    if new.declared_usage is not None or new.battery_capacity_ah is not None:
+        await store.declare(vin, new.declared_usage, new.battery_capacity_ah)
     return device
 
 

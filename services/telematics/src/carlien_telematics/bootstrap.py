@@ -53,6 +53,9 @@ from carlien_telematics.service.platforms import Platforms
 PACKAGE = "carlien_telematics"
 log = get_logger(__name__)
 
+_PATIENCE = {"session_timeout_ms": 12_000, "heartbeat_interval_ms": 3_000}
+"""How long the group waits for a consumer that was killed; the default of 45 s would be how long frames wait for a state."""
+
 
 def registrations(pool: Pool, ingestion: FrameIngestion, source: str) -> list[Registration]:
     """Every gRPC service of telematics."""
@@ -155,6 +158,7 @@ async def _start_consumer(app: Application, settings: TelematicsSettings, pool: 
         producer=dead_letters,
         dedupe=False,  # a record has a key of its own, and there are too many to note each
         max_records=settings.consumer_batch,
+        consumer_options=_PATIENCE,
     )
     app.spawn("consumer", loop.run())
     app.readiness("consumer", loop.check)

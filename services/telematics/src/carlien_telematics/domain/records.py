@@ -1,7 +1,7 @@
 """A record as it is stored, and the newest state of a car that records add up to."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -77,28 +77,27 @@ def is_clock_ahead(record: StoredRecord) -> bool:
 
 def state_changes(records: Iterable[StoredRecord]) -> list[StateChange]:
     """One change per car: its records in device time, later over earlier. A record from the future is left out."""
-    changes: dict[str, StateChange] = {}
+    changes: dict[str, dict[str, Any]] = {}
     for record in sorted(records, key=lambda record: record.device_time):
-        if is_clock_ahead(record):
-            continue
-        before = changes.get(record.vin)
-        changes[record.vin] = _apply(before, record)
-    return list(changes.values())
+        if not is_clock_ahead(record):
+            _apply(changes.setdefault(record.vin, {"vin": record.vin}), record)
+    return [StateChange(**change) for change in changes.values()]
 
 
-def _apply(before: StateChange | None, record: StoredRecord) -> StateChange:
-    change: dict[str, Any] = {"device_id": record.device_id, "device_time": record.device_time, "received_at": record.received_at}
+def _apply(change: dict[str, Any], record: StoredRecord) -> None:
+    change["device_id"], change["device_time"], change["received_at"] = record.device_id, record.device_time, record.received_at
     vehicle = record.units.get("vehicle")
     if vehicle is not None:
-        change |= {"has_vehicle": True, "ignition": _IGNITION.get(vehicle["vehicle_state"])}
-        change |= {name: vehicle[name] for name in ("speed_kmh", "odometer_km", "soc_percent")}
+        change["has_vehicle"], change["ignition"] = True, _IGNITION.get(vehicle["vehicle_state"])
+        for name in ("speed_kmh", "odometer_km", "soc_percent"):
+            change[name] = vehicle[name]
     if "position" in record.units:
         fix = record.position
-        change |= {"has_position": True, "latitude": fix.latitude if fix else None, "longitude": fix.longitude if fix else None}
+        change["has_position"] = True
+        change["latitude"], change["longitude"] = (fix.latitude, fix.longitude) if fix else (None, None)
     alarm = newest_alarm(record.units)
     if alarm is not None:
-        change |= {"last_alarm": alarm, "last_alarm_at": record.device_time}
-    return replace(before, **change) if before is not None else StateChange(vin=record.vin, **change)
+        change["last_alarm"], change["last_alarm_at"] = alarm, record.device_time
 
 
 def newest_alarm(units: Mapping[str, Any]) -> str | None:

@@ -7,8 +7,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is impor
 import gc
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from datetime import time as time_of_day
+from functools import partial
 from pathlib import Path
 
 from carlien.valuation.v1 import (
@@ -33,17 +34,23 @@ from carlien_common.postgres.pool import ping
 from carlien_valuation import metrics
 from carlien_valuation.adapters.battery_policy_file import load_battery_policies
 from carlien_valuation.adapters.index_store import PostgresIndexFeed, PostgresIndexStore
+from carlien_valuation.adapters.known_files import KnownVehicleFiles
 from carlien_valuation.adapters.policy_file import load_policies
 from carlien_valuation.adapters.postgres_appraisals import PostgresAppraisals
 from carlien_valuation.adapters.postgres_outcomes import PostgresOutcomes
+from carlien_valuation.adapters.postgres_records import FILE_CHANNEL, PostgresRecords
 from carlien_valuation.adapters.postgres_reports import PostgresReports
+from carlien_valuation.adapters.profile_consumer import MAX_RECORDS, ProfileConsumer
 from carlien_valuation.adapters.published_index import PublishedIndex
 from carlien_valuation.adapters.residual_policy_file import load_residual_policies
 from carlien_valuation.adapters.stack_appraiser import StackAppraiser, load_appraiser
+from carlien_valuation.adapters.title_consumer import TitleConsumer
 from carlien_valuation.calibration.shifts import read_shifts
 from carlien_valuation.config import ValuationSettings
 from carlien_valuation.domain.appraisal import Appraisal, PriceType
 from carlien_valuation.domain.calibration import Shift
+from carlien_valuation.domain.usage_profile import UsageProfile
+from carlien_valuation.grpc_api.answers import appraisal_message
 from carlien_valuation.grpc_api.index_servicer import IndexServicer
 from carlien_valuation.grpc_api.models import ModelServicer
 from carlien_valuation.grpc_api.records import VehicleRecordServicer
@@ -51,8 +58,10 @@ from carlien_valuation.grpc_api.valuation import ValuationServicer
 from carlien_valuation.service.appraise import Appraising, Request
 from carlien_valuation.service.batching import Batcher
 from carlien_valuation.service.index import Indices
+from carlien_valuation.service.remark import Recorded, Remarked, Remarking
 from carlien_valuation.service.residual import Residuals
 from carlien_valuation.service.revalue import Revaluing
+from carlien_valuation.service.vehicle_files import VehicleFiles
 
 NAME = "valuation"
 PACKAGE = "carlien_valuation"
@@ -70,7 +79,8 @@ async def serve(settings: ValuationSettings, clock: Clock = utc_now, started: Ca
     beside = settings.model_dir.parent.resolve() if settings.model_dir.is_symlink() else None
     appraiser, shifts = _appraiser(directory)
     index = PublishedIndex(settings.index_region)
-    appraising = Appraising(appraiser, load_policies(settings.appraisal_policy_file), index, clock, shifts)
+    policies = load_policies(settings.appraisal_policy_file)
+    appraising = Appraising(appraiser, policies, index, clock, shifts)
     residual_policies = load_residual_policies(settings.residual_policy_file)
     battery_policies = load_battery_policies(settings.battery_policy_file)
     gc.freeze()  # the model's tables live for good; the collector needn't walk them
@@ -90,12 +100,32 @@ async def serve(settings: ValuationSettings, clock: Clock = utc_now, started: Ca
         indices = PostgresIndexStore(pool)
         index.update(await indices.latest("", settings.index_region))  # the first answer already stands on it
         app.spawn("index_in_memory", index.follow(indices, feed))
+        records, known = PostgresRecords(pool), KnownVehicleFiles(pool)
+        files = VehicleFiles(records, known, policies, appraiser.currency, clock)
+        file_feed = PostgresIndexFeed(settings, FILE_CHANNEL)
+        app.spawn("vehicle_file_feed", file_feed.run())
+        await known.refresh()
+        app.spawn("known_vehicle_files", known.follow(file_feed))
         residuals = Residuals(batcher.call, residual_policies, index)
         revaluing = Revaluing(appraising, index, battery_policies)
+        remarking = Remarking(appraising, revaluing)
+
+        async def remark(held: Sequence[tuple[Recorded, UsageProfile]], today: date) -> Sequence[Remarked | str]:
+            return await batcher.turns(partial(remarking.remark, today=today), held)
+
+        consumers = (
+            ("profiles", settings.profile_topic, ProfileConsumer(store, remark, appraisal_message, clock)),
+            ("titles", settings.lien_topic, TitleConsumer(clock)),
+        )
+        for name, topic, handler in consumers:
+            group = f"{settings.consumer_group}-{name}"
+            loop = kafka.KafkaConsumerLoop(settings, [topic], group, handler, pool=pool, producer=sender, max_records=MAX_RECORDS)
+            app.spawn(name, loop.run())
+            app.readiness(name, loop.check)
         services: list[Registration] = [
             (
                 valuation_service_pb2_grpc.add_ValuationServiceServicer_to_server,
-                ValuationServicer(appraising, batcher, store, residuals, revaluing, clock),
+                ValuationServicer(appraising, batcher, store, residuals, revaluing, files, clock),
                 valuation_service_pb2.DESCRIPTOR.services_by_name["ValuationService"].full_name,
             ),
             (
@@ -110,7 +140,7 @@ async def serve(settings: ValuationSettings, clock: Clock = utc_now, started: Ca
             ),
             (
                 vehicle_record_service_pb2_grpc.add_VehicleRecordServiceServicer_to_server,
-                VehicleRecordServicer(PostgresOutcomes(pool), clock),
+                VehicleRecordServicer(PostgresOutcomes(pool), records, files, clock),
                 vehicle_record_service_pb2.DESCRIPTOR.services_by_name["VehicleRecordService"].full_name,
             ),
         ]

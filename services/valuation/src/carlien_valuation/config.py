@@ -21,6 +21,9 @@ class ValuationSettings(ServiceSettings):
     index_region: str = "all"
     """Region of the published index that values move with."""
     appraisal_topic: str = "carlien.valuation.appraisal.v1"
+    profile_topic: str = "carlien.telematics.profile.v1"
+    lien_topic: str = "carlien.lien.event.v1"
+    consumer_group: str = "valuation"
     max_batch: int = Field(64, ge=1, le=1024)
     """Appraisals computed together; more wait for the next batch."""
     max_waiting: int = Field(2000, ge=1)

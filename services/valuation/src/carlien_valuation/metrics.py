@@ -40,6 +40,12 @@ def counted(appraisal: Appraisal) -> None:
 _appraisals, _warnings = cache(APPRAISALS.labels), cache(WARNINGS.labels)
 
 
+RECORDS = Counter("carlien_valuation_vehicle_records_total", "Vehicle records sent, by what became of them.", ["outcome"])
+PROFILES = Counter(
+    "carlien_valuation_profiles_total",
+    "Telematics profiles taken in, by what came of them: remarked, immaterial, not_appraised, older, abstained or refused.",
+    ["outcome"],
+)
 OUTCOMES = Counter("carlien_valuation_outcomes_total", "Realised sales reported, by whether an appraisal was in force.", ["link"])
 CALIBRATION_LIGHT = Gauge(
     "carlien_valuation_calibration_light",

@@ -24,17 +24,19 @@ _sym_db = _symbol_database.Default()
 
 from carlien.valuation.v1 import appraisal_pb2 as carlien_dot_valuation_dot_v1_dot_appraisal__pb2
 from carlien.valuation.v1 import collateral_index_pb2 as carlien_dot_valuation_dot_v1_dot_collateral__index__pb2
+from carlien.valuation.v1 import revaluation_pb2 as carlien_dot_valuation_dot_v1_dot_revaluation__pb2
+from google.type import money_pb2 as google_dot_type_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!carlien/valuation/v1/events.proto\x12\x14\x63\x61rlien.valuation.v1\x1a$carlien/valuation/v1/appraisal.proto\x1a+carlien/valuation/v1/collateral_index.proto\"\x90\x01\n\x11\x41ppraisalRecorded\x12\x32\n\tappraisal\x18\x01 \x01(\x0b\x32\x1f.carlien.valuation.v1.Appraisal\x12\x33\n\x05\x63\x61use\x18\x02 \x01(\x0e\x32$.carlien.valuation.v1.AppraisalCause\x12\x12\n\nsupersedes\x18\x03 \x01(\t\"F\n\x0eIndexPublished\x12\x34\n\x05index\x18\x01 \x01(\x0b\x32%.carlien.valuation.v1.CollateralIndexb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!carlien/valuation/v1/events.proto\x12\x14\x63\x61rlien.valuation.v1\x1a$carlien/valuation/v1/appraisal.proto\x1a+carlien/valuation/v1/collateral_index.proto\x1a&carlien/valuation/v1/revaluation.proto\x1a\x17google/type/money.proto\"\xd3\x02\n\x11\x41ppraisalRecorded\x12\x32\n\tappraisal\x18\x01 \x01(\x0b\x32\x1f.carlien.valuation.v1.Appraisal\x12\x33\n\x05\x63\x61use\x18\x02 \x01(\x0e\x32$.carlien.valuation.v1.AppraisalCause\x12\x12\n\nsupersedes\x18\x03 \x01(\t\x12;\n\x12\x63hanged_price_type\x18\x04 \x01(\x0e\x32\x1f.carlien.valuation.v1.PriceType\x12\x32\n\x07\x63hanges\x18\x05 \x03(\x0b\x32!.carlien.valuation.v1.ValueChange\x12\'\n\x0bmarket_loss\x18\x06 \x01(\x0b\x32\x12.google.type.Money\x12\'\n\x0b\x64river_loss\x18\x07 \x01(\x0b\x32\x12.google.type.Money\"F\n\x0eIndexPublished\x12\x34\n\x05index\x18\x01 \x01(\x0b\x32%.carlien.valuation.v1.CollateralIndexb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'carlien.valuation.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_APPRAISALRECORDED']._serialized_start=143
-  _globals['_APPRAISALRECORDED']._serialized_end=287
-  _globals['_INDEXPUBLISHED']._serialized_start=289
-  _globals['_INDEXPUBLISHED']._serialized_end=359
+  _globals['_APPRAISALRECORDED']._serialized_start=208
+  _globals['_APPRAISALRECORDED']._serialized_end=547
+  _globals['_INDEXPUBLISHED']._serialized_start=549
+  _globals['_INDEXPUBLISHED']._serialized_end=619
 # @@protoc_insertion_point(module_scope)

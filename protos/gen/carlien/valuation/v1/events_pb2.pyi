@@ -5,8 +5,12 @@ isort:skip_file
 
 from carlien.valuation.v1 import appraisal_pb2 as _appraisal_pb2
 from carlien.valuation.v1 import collateral_index_pb2 as _collateral_index_pb2
+from carlien.valuation.v1 import revaluation_pb2 as _revaluation_pb2
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
+from google.type import money_pb2 as _money_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -27,13 +31,31 @@ class AppraisalRecorded(_message.Message):
     APPRAISAL_FIELD_NUMBER: _builtins.int
     CAUSE_FIELD_NUMBER: _builtins.int
     SUPERSEDES_FIELD_NUMBER: _builtins.int
+    CHANGED_PRICE_TYPE_FIELD_NUMBER: _builtins.int
+    CHANGES_FIELD_NUMBER: _builtins.int
+    MARKET_LOSS_FIELD_NUMBER: _builtins.int
+    DRIVER_LOSS_FIELD_NUMBER: _builtins.int
     cause: _appraisal_pb2.AppraisalCause.ValueType
     """Why it was made."""
     supersedes: _builtins.str
     """Identifier of the car's previous recorded appraisal, where there is one."""
+    changed_price_type: _appraisal_pb2.PriceType.ValueType
+    """Market whose value the changes below explain; unspecified where nothing is explained, as for an appraisal that was asked for."""
     @_builtins.property
     def appraisal(self) -> _appraisal_pb2.Appraisal:
         """The appraisal as answered."""
+
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[_revaluation_pb2.ValueChange]:
+        """Why that value changed since the superseded appraisal, market first; sums to the difference of both P50."""
+
+    @_builtins.property
+    def market_loss(self) -> _money_pb2.Money:
+        """Fall the market caused; negative for a rise."""
+
+    @_builtins.property
+    def driver_loss(self) -> _money_pb2.Money:
+        """Fall the driver caused: distance beyond what was expected, usage, condition, battery; negative for a rise."""
 
     def __init__(
         self,
@@ -41,10 +63,14 @@ class AppraisalRecorded(_message.Message):
         appraisal: _appraisal_pb2.Appraisal | None = ...,
         cause: _appraisal_pb2.AppraisalCause.ValueType = ...,
         supersedes: _builtins.str = ...,
+        changed_price_type: _appraisal_pb2.PriceType.ValueType = ...,
+        changes: _abc.Iterable[_revaluation_pb2.ValueChange] | None = ...,
+        market_loss: _money_pb2.Money | None = ...,
+        driver_loss: _money_pb2.Money | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["appraisal", b"appraisal"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["appraisal", b"appraisal", "driver_loss", b"driver_loss", "market_loss", b"market_loss"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["appraisal", b"appraisal", "cause", b"cause", "supersedes", b"supersedes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["appraisal", b"appraisal", "cause", b"cause", "changed_price_type", b"changed_price_type", "changes", b"changes", "driver_loss", b"driver_loss", "market_loss", b"market_loss", "supersedes", b"supersedes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,20 +4,113 @@ isort:skip_file
 """
 
 from carlien.valuation.v1 import appraisal_pb2 as _appraisal_pb2
+from carlien.valuation.v1 import vehicle_pb2 as _vehicle_pb2
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.type import date_pb2 as _date_pb2
 from google.type import money_pb2 as _money_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
 
-if sys.version_info >= (3, 10):
-    from typing import TypeAlias as _TypeAlias
+if sys.version_info >= (3, 11):
+    from typing import TypeAlias as _TypeAlias, Never as _Never
 else:
-    from typing_extensions import TypeAlias as _TypeAlias
+    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _RecordKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RecordKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecordKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RECORD_KIND_UNSPECIFIED: _RecordKind.ValueType  # 0
+    """Not stated; an error in a request."""
+    RECORD_KIND_REGISTRATION: _RecordKind.ValueType  # 1
+    """First registration, or a change of the vehicle licence."""
+    RECORD_KIND_LISTING: _RecordKind.ValueType  # 2
+    """Offered for sale."""
+    RECORD_KIND_QUOTE: _RecordKind.ValueType  # 3
+    """Valued by somebody: a dealer's bid, a guide's price, another lender's appraisal."""
+    RECORD_KIND_INSURANCE_CLAIM: _RecordKind.ValueType  # 4
+    """Damage reported to an insurer; needs a consent."""
+    RECORD_KIND_MAINTENANCE: _RecordKind.ValueType  # 5
+    """Serviced or repaired; needs a consent."""
+    RECORD_KIND_INSPECTION: _RecordKind.ValueType  # 6
+    """Inspected, by the state or an appraiser."""
+    RECORD_KIND_TELEMATICS_PROFILE: _RecordKind.ValueType  # 7
+    """What telematics says of its use; needs a consent."""
+    RECORD_KIND_AUCTION_SALE: _RecordKind.ValueType  # 8
+    """Sold at auction or by a dealer."""
+    RECORD_KIND_REPOSSESSION_SALE: _RecordKind.ValueType  # 9
+    """Sold after repossession."""
+    RECORD_KIND_TITLE_TRANSFER: _RecordKind.ValueType  # 10
+    """Changed hands."""
+    RECORD_KIND_DEREGISTRATION: _RecordKind.ValueType  # 11
+    """Scrapped, exported or otherwise gone: the end of the file."""
+
+class RecordKind(_RecordKind, metaclass=_RecordKindEnumTypeWrapper):
+    """What a record tells of."""
+
+RECORD_KIND_UNSPECIFIED: RecordKind.ValueType  # 0
+"""Not stated; an error in a request."""
+RECORD_KIND_REGISTRATION: RecordKind.ValueType  # 1
+"""First registration, or a change of the vehicle licence."""
+RECORD_KIND_LISTING: RecordKind.ValueType  # 2
+"""Offered for sale."""
+RECORD_KIND_QUOTE: RecordKind.ValueType  # 3
+"""Valued by somebody: a dealer's bid, a guide's price, another lender's appraisal."""
+RECORD_KIND_INSURANCE_CLAIM: RecordKind.ValueType  # 4
+"""Damage reported to an insurer; needs a consent."""
+RECORD_KIND_MAINTENANCE: RecordKind.ValueType  # 5
+"""Serviced or repaired; needs a consent."""
+RECORD_KIND_INSPECTION: RecordKind.ValueType  # 6
+"""Inspected, by the state or an appraiser."""
+RECORD_KIND_TELEMATICS_PROFILE: RecordKind.ValueType  # 7
+"""What telematics says of its use; needs a consent."""
+RECORD_KIND_AUCTION_SALE: RecordKind.ValueType  # 8
+"""Sold at auction or by a dealer."""
+RECORD_KIND_REPOSSESSION_SALE: RecordKind.ValueType  # 9
+"""Sold after repossession."""
+RECORD_KIND_TITLE_TRANSFER: RecordKind.ValueType  # 10
+"""Changed hands."""
+RECORD_KIND_DEREGISTRATION: RecordKind.ValueType  # 11
+"""Scrapped, exported or otherwise gone: the end of the file."""
+Global___RecordKind: _TypeAlias = RecordKind  # noqa: Y015
+
+class _AccidentSeverity:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AccidentSeverityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AccidentSeverity.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ACCIDENT_SEVERITY_UNSPECIFIED: _AccidentSeverity.ValueType  # 0
+    """Says nothing."""
+    ACCIDENT_SEVERITY_NONE: _AccidentSeverity.ValueType  # 1
+    """Says that there was none."""
+    ACCIDENT_SEVERITY_MINOR: _AccidentSeverity.ValueType  # 2
+    """Cosmetic or bolted-on parts."""
+    ACCIDENT_SEVERITY_STRUCTURAL: _AccidentSeverity.ValueType  # 3
+    """Structural damage, flood or fire: an accident car (GB/T 30323, grade 5)."""
+
+class AccidentSeverity(_AccidentSeverity, metaclass=_AccidentSeverityEnumTypeWrapper):
+    """What a source says of accidents."""
+
+ACCIDENT_SEVERITY_UNSPECIFIED: AccidentSeverity.ValueType  # 0
+"""Says nothing."""
+ACCIDENT_SEVERITY_NONE: AccidentSeverity.ValueType  # 1
+"""Says that there was none."""
+ACCIDENT_SEVERITY_MINOR: AccidentSeverity.ValueType  # 2
+"""Cosmetic or bolted-on parts."""
+ACCIDENT_SEVERITY_STRUCTURAL: AccidentSeverity.ValueType  # 3
+"""Structural damage, flood or fire: an accident car (GB/T 30323, grade 5)."""
+Global___AccidentSeverity: _TypeAlias = AccidentSeverity  # noqa: Y015
 
 @_typing.final
 class Outcome(_message.Message):
@@ -95,3 +188,329 @@ class Outcome(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__within_interval) -> _WhichOneofReturnType__within_interval | None: ...
 
 Global___Outcome: _TypeAlias = Outcome  # noqa: Y015
+
+@_typing.final
+class VehicleRecord(_message.Message):
+    """What one source says of one car at one time. Only what it states is set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_ID_FIELD_NUMBER: _builtins.int
+    VIN_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    OCCURRED_AT_FIELD_NUMBER: _builtins.int
+    CONSENT_ID_FIELD_NUMBER: _builtins.int
+    CONSENT_EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    ODOMETER_KM_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    PRICE_TYPE_FIELD_NUMBER: _builtins.int
+    USAGE_NATURE_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    ACCIDENT_FIELD_NUMBER: _builtins.int
+    FIRST_REGISTRATION_FIELD_NUMBER: _builtins.int
+    TRANSFER_COUNT_FIELD_NUMBER: _builtins.int
+    BATTERY_STATE_OF_HEALTH_PERCENT_FIELD_NUMBER: _builtins.int
+    RECEIVED_AT_FIELD_NUMBER: _builtins.int
+    record_id: _builtins.str
+    """Identifier; empty in a request."""
+    vin: _builtins.str
+    """The car."""
+    kind: Global___RecordKind.ValueType
+    """What it tells of."""
+    source: _builtins.str
+    """Who says so."""
+    consent_id: _builtins.str
+    """The consent that allows to hold it; required for claims, maintenance and telematics."""
+    odometer_km: _builtins.int
+    """Odometer, in kilometres."""
+    price_type: _appraisal_pb2.PriceType.ValueType
+    """The market a listing, quote or sale is meant for."""
+    usage_nature: _vehicle_pb2.UsageNature.ValueType
+    """How the car was used."""
+    accident: Global___AccidentSeverity.ValueType
+    """Accidents."""
+    transfer_count: _builtins.int
+    """Ownership transfers since then."""
+    battery_state_of_health_percent: _builtins.float
+    """State of health of the traction battery, in percent of the capacity when new."""
+    @_builtins.property
+    def occurred_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was so; not when it was reported."""
+
+    @_builtins.property
+    def consent_expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When that consent ends; the record is not shown or used afterwards. Unset: it has no end."""
+
+    @_builtins.property
+    def price(self) -> _money_pb2.Money:
+        """A price: asked, quoted, of repair, or paid, by kind."""
+
+    @_builtins.property
+    def condition(self) -> _vehicle_pb2.Condition:
+        """Its condition."""
+
+    @_builtins.property
+    def first_registration(self) -> _date_pb2.Date:
+        """Date of first registration."""
+
+    @_builtins.property
+    def received_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was imported. Set by the service."""
+
+    def __init__(
+        self,
+        *,
+        record_id: _builtins.str = ...,
+        vin: _builtins.str = ...,
+        kind: Global___RecordKind.ValueType = ...,
+        source: _builtins.str = ...,
+        occurred_at: _timestamp_pb2.Timestamp | None = ...,
+        consent_id: _builtins.str = ...,
+        consent_expires_at: _timestamp_pb2.Timestamp | None = ...,
+        odometer_km: _builtins.int | None = ...,
+        price: _money_pb2.Money | None = ...,
+        price_type: _appraisal_pb2.PriceType.ValueType = ...,
+        usage_nature: _vehicle_pb2.UsageNature.ValueType = ...,
+        condition: _vehicle_pb2.Condition | None = ...,
+        accident: Global___AccidentSeverity.ValueType = ...,
+        first_registration: _date_pb2.Date | None = ...,
+        transfer_count: _builtins.int | None = ...,
+        battery_state_of_health_percent: _builtins.float | None = ...,
+        received_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_battery_state_of_health_percent", b"_battery_state_of_health_percent", "_odometer_km", b"_odometer_km", "_transfer_count", b"_transfer_count", "battery_state_of_health_percent", b"battery_state_of_health_percent", "condition", b"condition", "consent_expires_at", b"consent_expires_at", "first_registration", b"first_registration", "occurred_at", b"occurred_at", "odometer_km", b"odometer_km", "price", b"price", "received_at", b"received_at", "transfer_count", b"transfer_count"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_battery_state_of_health_percent", b"_battery_state_of_health_percent", "_odometer_km", b"_odometer_km", "_transfer_count", b"_transfer_count", "accident", b"accident", "battery_state_of_health_percent", b"battery_state_of_health_percent", "condition", b"condition", "consent_expires_at", b"consent_expires_at", "consent_id", b"consent_id", "first_registration", b"first_registration", "kind", b"kind", "occurred_at", b"occurred_at", "odometer_km", b"odometer_km", "price", b"price", "price_type", b"price_type", "received_at", b"received_at", "record_id", b"record_id", "source", b"source", "transfer_count", b"transfer_count", "usage_nature", b"usage_nature", "vin", b"vin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__battery_state_of_health_percent: _TypeAlias = _typing.Literal["battery_state_of_health_percent"]  # noqa: Y015
+    _WhichOneofArgType__battery_state_of_health_percent: _TypeAlias = _typing.Literal["_battery_state_of_health_percent", b"_battery_state_of_health_percent"]  # noqa: Y015
+    _WhichOneofReturnType__odometer_km: _TypeAlias = _typing.Literal["odometer_km"]  # noqa: Y015
+    _WhichOneofArgType__odometer_km: _TypeAlias = _typing.Literal["_odometer_km", b"_odometer_km"]  # noqa: Y015
+    _WhichOneofReturnType__transfer_count: _TypeAlias = _typing.Literal["transfer_count"]  # noqa: Y015
+    _WhichOneofArgType__transfer_count: _TypeAlias = _typing.Literal["_transfer_count", b"_transfer_count"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__battery_state_of_health_percent) -> _WhichOneofReturnType__battery_state_of_health_percent | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__odometer_km) -> _WhichOneofReturnType__odometer_km | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__transfer_count) -> _WhichOneofReturnType__transfer_count | None: ...
+
+Global___VehicleRecord: _TypeAlias = VehicleRecord  # noqa: Y015
+
+@_typing.final
+class RecordConflict(_message.Message):
+    """Two or more records that can't all be right, or a fact that was kept silent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    RECORD_IDS_FIELD_NUMBER: _builtins.int
+    code: _builtins.str
+    """ODOMETER_ROLLBACK, ACCIDENT_UNDECLARED, REGISTRATION_CONFLICT, USAGE_UNDECLARED, QUOTES_DISAGREE or RECORD_AFTER_DISPOSAL."""
+    message: _builtins.str
+    """One sentence for a person, with the figures."""
+    @_builtins.property
+    def record_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The records, the earlier first."""
+
+    def __init__(
+        self,
+        *,
+        code: _builtins.str = ...,
+        message: _builtins.str = ...,
+        record_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "record_ids", b"record_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordConflict: _TypeAlias = RecordConflict  # noqa: Y015
+
+@_typing.final
+class QuoteWeight(_message.Message):
+    """One quote's part in a fused value."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    ADJUSTED_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    OUTLIER_FIELD_NUMBER: _builtins.int
+    SOURCE_BIAS_FIELD_NUMBER: _builtins.int
+    SOURCE_SD_FIELD_NUMBER: _builtins.int
+    SOURCE_SALES_FIELD_NUMBER: _builtins.int
+    record_id: _builtins.str
+    """The record."""
+    source: _builtins.str
+    """Who quoted."""
+    weight: _builtins.float
+    """Its share in the fused value, 0 to 1."""
+    outlier: _builtins.bool
+    """True where it is too far from the others and was left out."""
+    source_bias: _builtins.float
+    """Mean of log(quote / price) of its source as learned from sales, shrunk to none where there are few."""
+    source_sd: _builtins.float
+    """Standard deviation of the same."""
+    source_sales: _builtins.int
+    """Sales that taught it."""
+    @_builtins.property
+    def adjusted(self) -> _money_pb2.Money:
+        """The quote freed of its source's bias and brought to the market of the fused value."""
+
+    def __init__(
+        self,
+        *,
+        record_id: _builtins.str = ...,
+        source: _builtins.str = ...,
+        adjusted: _money_pb2.Money | None = ...,
+        weight: _builtins.float = ...,
+        outlier: _builtins.bool = ...,
+        source_bias: _builtins.float = ...,
+        source_sd: _builtins.float = ...,
+        source_sales: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["adjusted", b"adjusted"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusted", b"adjusted", "outlier", b"outlier", "record_id", b"record_id", "source", b"source", "source_bias", b"source_bias", "source_sales", b"source_sales", "source_sd", b"source_sd", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuoteWeight: _TypeAlias = QuoteWeight  # noqa: Y015
+
+@_typing.final
+class FusedQuote(_message.Message):
+    """Several quotes as one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRICE_TYPE_FIELD_NUMBER: _builtins.int
+    P10_FIELD_NUMBER: _builtins.int
+    P50_FIELD_NUMBER: _builtins.int
+    P90_FIELD_NUMBER: _builtins.int
+    QUOTES_FIELD_NUMBER: _builtins.int
+    price_type: _appraisal_pb2.PriceType.ValueType
+    """The market meant."""
+    @_builtins.property
+    def p10(self) -> _money_pb2.Money:
+        """Value that is undercut with 10 % probability."""
+
+    @_builtins.property
+    def p50(self) -> _money_pb2.Money:
+        """Median value."""
+
+    @_builtins.property
+    def p90(self) -> _money_pb2.Money:
+        """Value that is exceeded with 10 % probability."""
+
+    @_builtins.property
+    def quotes(self) -> _containers.RepeatedCompositeFieldContainer[Global___QuoteWeight]:
+        """How it came about, newest quote first."""
+
+    def __init__(
+        self,
+        *,
+        price_type: _appraisal_pb2.PriceType.ValueType = ...,
+        p10: _money_pb2.Money | None = ...,
+        p50: _money_pb2.Money | None = ...,
+        p90: _money_pb2.Money | None = ...,
+        quotes: _abc.Iterable[Global___QuoteWeight] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["p10", b"p10", "p50", b"p50", "p90", b"p90"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["p10", b"p10", "p50", b"p50", "p90", b"p90", "price_type", b"price_type", "quotes", b"quotes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FusedQuote: _TypeAlias = FusedQuote  # noqa: Y015
+
+@_typing.final
+class VehicleFile(_message.Message):
+    """A car's history from many sources, and what it amounts to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VIN_FIELD_NUMBER: _builtins.int
+    RECORDS_FIELD_NUMBER: _builtins.int
+    TOTAL_RECORDS_FIELD_NUMBER: _builtins.int
+    CONFLICTS_FIELD_NUMBER: _builtins.int
+    FUSED_QUOTE_FIELD_NUMBER: _builtins.int
+    ODOMETER_KM_FIELD_NUMBER: _builtins.int
+    CONDITION_GRADE_FIELD_NUMBER: _builtins.int
+    USAGE_NATURE_FIELD_NUMBER: _builtins.int
+    TRANSFER_COUNT_FIELD_NUMBER: _builtins.int
+    FIRST_REGISTRATION_FIELD_NUMBER: _builtins.int
+    BATTERY_STATE_OF_HEALTH_PERCENT_FIELD_NUMBER: _builtins.int
+    DISPOSED_AT_FIELD_NUMBER: _builtins.int
+    vin: _builtins.str
+    """The car."""
+    total_records: _builtins.int
+    """How many there are."""
+    odometer_km: _builtins.int
+    """Least odometer the car can have, in kilometres: the highest believed reading; unset where nobody states one."""
+    condition_grade: _vehicle_pb2.ConditionGrade.ValueType
+    """Condition as last inspected; accident car wherever a source tells of structural damage."""
+    usage_nature: _vehicle_pb2.UsageNature.ValueType
+    """Use as last told by the licence or telematics, the harder one of both."""
+    transfer_count: _builtins.int
+    """Transfers; unset where nobody tells."""
+    battery_state_of_health_percent: _builtins.float
+    """State of health of the battery as last told, in percent."""
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___VehicleRecord]:
+        """Records, oldest first; the newest 1,000 where there are more."""
+
+    @_builtins.property
+    def conflicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordConflict]:
+        """What doesn't fit together."""
+
+    @_builtins.property
+    def fused_quote(self) -> Global___FusedQuote:
+        """Quotes of the last 180 days as one, in the market of dealer retail; unset without any."""
+
+    @_builtins.property
+    def first_registration(self) -> _date_pb2.Date:
+        """Date of first registration as first told."""
+
+    @_builtins.property
+    def disposed_at(self) -> _timestamp_pb2.Timestamp:
+        """When the car was sold after repossession or deregistered."""
+
+    def __init__(
+        self,
+        *,
+        vin: _builtins.str = ...,
+        records: _abc.Iterable[Global___VehicleRecord] | None = ...,
+        total_records: _builtins.int = ...,
+        conflicts: _abc.Iterable[Global___RecordConflict] | None = ...,
+        fused_quote: Global___FusedQuote | None = ...,
+        odometer_km: _builtins.int | None = ...,
+        condition_grade: _vehicle_pb2.ConditionGrade.ValueType = ...,
+        usage_nature: _vehicle_pb2.UsageNature.ValueType = ...,
+        transfer_count: _builtins.int | None = ...,
+        first_registration: _date_pb2.Date | None = ...,
+        battery_state_of_health_percent: _builtins.float | None = ...,
+        disposed_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_battery_state_of_health_percent", b"_battery_state_of_health_percent", "_odometer_km", b"_odometer_km", "_transfer_count", b"_transfer_count", "battery_state_of_health_percent", b"battery_state_of_health_percent", "disposed_at", b"disposed_at", "first_registration", b"first_registration", "fused_quote", b"fused_quote", "odometer_km", b"odometer_km", "transfer_count", b"transfer_count"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_battery_state_of_health_percent", b"_battery_state_of_health_percent", "_odometer_km", b"_odometer_km", "_transfer_count", b"_transfer_count", "battery_state_of_health_percent", b"battery_state_of_health_percent", "condition_grade", b"condition_grade", "conflicts", b"conflicts", "disposed_at", b"disposed_at", "first_registration", b"first_registration", "fused_quote", b"fused_quote", "odometer_km", b"odometer_km", "records", b"records", "total_records", b"total_records", "transfer_count", b"transfer_count", "usage_nature", b"usage_nature", "vin", b"vin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__battery_state_of_health_percent: _TypeAlias = _typing.Literal["battery_state_of_health_percent"]  # noqa: Y015
+    _WhichOneofArgType__battery_state_of_health_percent: _TypeAlias = _typing.Literal["_battery_state_of_health_percent", b"_battery_state_of_health_percent"]  # noqa: Y015
+    _WhichOneofReturnType__odometer_km: _TypeAlias = _typing.Literal["odometer_km"]  # noqa: Y015
+    _WhichOneofArgType__odometer_km: _TypeAlias = _typing.Literal["_odometer_km", b"_odometer_km"]  # noqa: Y015
+    _WhichOneofReturnType__transfer_count: _TypeAlias = _typing.Literal["transfer_count"]  # noqa: Y015
+    _WhichOneofArgType__transfer_count: _TypeAlias = _typing.Literal["_transfer_count", b"_transfer_count"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__battery_state_of_health_percent) -> _WhichOneofReturnType__battery_state_of_health_percent | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__odometer_km) -> _WhichOneofReturnType__odometer_km | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__transfer_count) -> _WhichOneofReturnType__transfer_count | None: ...
+
+Global___VehicleFile: _TypeAlias = VehicleFile  # noqa: Y015

@@ -23,19 +23,30 @@ _sym_db = _symbol_database.Default()
 
 
 from carlien.valuation.v1 import vehicle_record_pb2 as carlien_dot_valuation_dot_v1_dot_vehicle__record__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1carlien/valuation/v1/vehicle_record_service.proto\x12\x14\x63\x61rlien.valuation.v1\x1a)carlien/valuation/v1/vehicle_record.proto\"_\n\x14ReportOutcomeRequest\x12.\n\x07outcome\x18\x01 \x01(\x0b\x32\x1d.carlien.valuation.v1.Outcome\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\"G\n\x15ReportOutcomeResponse\x12.\n\x07outcome\x18\x01 \x01(\x0b\x32\x1d.carlien.valuation.v1.Outcome2\x80\x01\n\x14VehicleRecordService\x12h\n\rReportOutcome\x12*.carlien.valuation.v1.ReportOutcomeRequest\x1a+.carlien.valuation.v1.ReportOutcomeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n1carlien/valuation/v1/vehicle_record_service.proto\x12\x14\x63\x61rlien.valuation.v1\x1a)carlien/valuation/v1/vehicle_record.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"_\n\x14ReportOutcomeRequest\x12.\n\x07outcome\x18\x01 \x01(\x0b\x32\x1d.carlien.valuation.v1.Outcome\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\"G\n\x15ReportOutcomeResponse\x12.\n\x07outcome\x18\x01 \x01(\x0b\x32\x1d.carlien.valuation.v1.Outcome\"d\n\x14ImportRecordsRequest\x12\x33\n\x06record\x18\x01 \x01(\x0b\x32#.carlien.valuation.v1.VehicleRecord\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\"l\n\x0fRecordRejection\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x17\n\x0fidempotency_key\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\"\x85\x01\n\x15ImportRecordsResponse\x12\x10\n\x08imported\x18\x01 \x01(\x03\x12\r\n\x05known\x18\x02 \x01(\x03\x12\x10\n\x08rejected\x18\x03 \x01(\x03\x12\x39\n\nrejections\x18\x04 \x03(\x0b\x32%.carlien.valuation.v1.RecordRejection\"O\n\x15GetVehicleFileRequest\x12\x0b\n\x03vin\x18\x01 \x01(\t\x12)\n\x05\x61s_of\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"I\n\x16GetVehicleFileResponse\x12/\n\x04\x66ile\x18\x01 \x01(\x0b\x32!.carlien.valuation.v1.VehicleFile2\xd9\x02\n\x14VehicleRecordService\x12j\n\rImportRecords\x12*.carlien.valuation.v1.ImportRecordsRequest\x1a+.carlien.valuation.v1.ImportRecordsResponse(\x01\x12k\n\x0eGetVehicleFile\x12+.carlien.valuation.v1.GetVehicleFileRequest\x1a,.carlien.valuation.v1.GetVehicleFileResponse\x12h\n\rReportOutcome\x12*.carlien.valuation.v1.ReportOutcomeRequest\x1a+.carlien.valuation.v1.ReportOutcomeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'carlien.valuation.v1.vehicle_record_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REPORTOUTCOMEREQUEST']._serialized_start=118
-  _globals['_REPORTOUTCOMEREQUEST']._serialized_end=213
-  _globals['_REPORTOUTCOMERESPONSE']._serialized_start=215
-  _globals['_REPORTOUTCOMERESPONSE']._serialized_end=286
-  _globals['_VEHICLERECORDSERVICE']._serialized_start=289
-  _globals['_VEHICLERECORDSERVICE']._serialized_end=417
+  _globals['_REPORTOUTCOMEREQUEST']._serialized_start=151
+  _globals['_REPORTOUTCOMEREQUEST']._serialized_end=246
+  _globals['_REPORTOUTCOMERESPONSE']._serialized_start=248
+  _globals['_REPORTOUTCOMERESPONSE']._serialized_end=319
+  _globals['_IMPORTRECORDSREQUEST']._serialized_start=321
+  _globals['_IMPORTRECORDSREQUEST']._serialized_end=421
+  _globals['_RECORDREJECTION']._serialized_start=423
+  _globals['_RECORDREJECTION']._serialized_end=531
+  _globals['_IMPORTRECORDSRESPONSE']._serialized_start=534
+  _globals['_IMPORTRECORDSRESPONSE']._serialized_end=667
+  _globals['_GETVEHICLEFILEREQUEST']._serialized_start=669
+  _globals['_GETVEHICLEFILEREQUEST']._serialized_end=748
+  _globals['_GETVEHICLEFILERESPONSE']._serialized_start=750
+  _globals['_GETVEHICLEFILERESPONSE']._serialized_end=823
+  _globals['_VEHICLERECORDSERVICE']._serialized_start=826
+  _globals['_VEHICLERECORDSERVICE']._serialized_end=1171
 # @@protoc_insertion_point(module_scope)

@@ -35,6 +35,16 @@ class VehicleRecordServiceStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.ImportRecords = channel.stream_unary(
+                '/carlien.valuation.v1.VehicleRecordService/ImportRecords',
+                request_serializer=carlien_dot_valuation_dot_v1_dot_vehicle__record__service__pb2.ImportRecordsRequest.SerializeToString,
+                response_deserializer=carlien_dot_valuation_dot_v1_dot_vehicle__record__service__pb2.ImportRecordsResponse.FromString,
+                _registered_method=True)
+        self.GetVehicleFile = channel.unary_unary(
+                '/carlien.valuation.v1.VehicleRecordService/GetVehicleFile',
+                request_serializer=carlien_dot_valuation_dot_v1_dot_vehicle__record__service__pb2.GetVehicleFileRequest.SerializeToString,
+                response_deserializer=carlien_dot_valuation_dot_v1_dot_vehicle__record__service__pb2.GetVehicleFileResponse.FromString,
+                _registered_method=True)
         self.ReportOutcome = channel.unary_unary(
                 '/carlien.valuation.v1.VehicleRecordService/ReportOutcome',
                 request_serializer=carlien_dot_valuation_dot_v1_dot_vehicle__record__service__pb2.ReportOutcomeRequest.SerializeToString,
@@ -45,6 +55,21 @@ class VehicleRecordServiceStub:
 class VehicleRecordServiceServicer:
     """What is known of single cars from many sources, and what they were sold for in the end.
     """
+
+    def ImportRecords(self, request_iterator, context):
+        """Imports records of any cars and sources. Each counts once per source and idempotency key; what is wrong with a record is told in the answer,
+        the others are imported. Records are durable in groups of a few hundred while the stream runs, so a broken stream can be sent again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetVehicleFile(self, request, context):
+        """Gives a car's history and what it amounts to. NOT_FOUND where nothing is on file.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def ReportOutcome(self, request, context):
         """Reports what a car was sold for; linked with the recorded appraisal in force that day, and used by the next calibration.
@@ -57,6 +82,16 @@ class VehicleRecordServiceServicer:
 
 def add_VehicleRecordServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'ImportRecords': grpc.stream_unary_rpc_method_handler(
+                    servicer.ImportRecords,
+                    request_deserializer=carlien_dot_valuation_dot_v1_dot_vehicle__record__service__pb2.ImportRecordsRequest.FromString,
+                    response_serializer=carlien_dot_valuation_dot_v1_dot_vehicle__record__service__pb2.ImportRecordsResponse.SerializeToString,
+            ),
+            'GetVehicleFile': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetVehicleFile,
+                    request_deserializer=carlien_dot_valuation_dot_v1_dot_vehicle__record__service__pb2.GetVehicleFileRequest.FromString,
+                    response_serializer=carlien_dot_valuation_dot_v1_dot_vehicle__record__service__pb2.GetVehicleFileResponse.SerializeToString,
+            ),
             'ReportOutcome': grpc.unary_unary_rpc_method_handler(
                     servicer.ReportOutcome,
                     request_deserializer=carlien_dot_valuation_dot_v1_dot_vehicle__record__service__pb2.ReportOutcomeRequest.FromString,
@@ -73,6 +108,60 @@ def add_VehicleRecordServiceServicer_to_server(servicer, server):
 class VehicleRecordService:
     """What is known of single cars from many sources, and what they were sold for in the end.
     """
+
+    @staticmethod
+    def ImportRecords(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/carlien.valuation.v1.VehicleRecordService/ImportRecords',
+            carlien_dot_valuation_dot_v1_dot_vehicle__record__service__pb2.ImportRecordsRequest.SerializeToString,
+            carlien_dot_valuation_dot_v1_dot_vehicle__record__service__pb2.ImportRecordsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetVehicleFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/carlien.valuation.v1.VehicleRecordService/GetVehicleFile',
+            carlien_dot_valuation_dot_v1_dot_vehicle__record__service__pb2.GetVehicleFileRequest.SerializeToString,
+            carlien_dot_valuation_dot_v1_dot_vehicle__record__service__pb2.GetVehicleFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def ReportOutcome(request,

@@ -33,6 +33,12 @@ class VehicleRecordServiceStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> VehicleRecordServiceAsyncStub: ...
+    ImportRecords: _grpc.StreamUnaryMultiCallable[_vehicle_record_service_pb2.ImportRecordsRequest, _vehicle_record_service_pb2.ImportRecordsResponse]
+    """Imports records of any cars and sources. Each counts once per source and idempotency key; what is wrong with a record is told in the answer,
+    the others are imported. Records are durable in groups of a few hundred while the stream runs, so a broken stream can be sent again.
+    """
+    GetVehicleFile: _grpc.UnaryUnaryMultiCallable[_vehicle_record_service_pb2.GetVehicleFileRequest, _vehicle_record_service_pb2.GetVehicleFileResponse]
+    """Gives a car's history and what it amounts to. NOT_FOUND where nothing is on file."""
     ReportOutcome: _grpc.UnaryUnaryMultiCallable[_vehicle_record_service_pb2.ReportOutcomeRequest, _vehicle_record_service_pb2.ReportOutcomeResponse]
     """Reports what a car was sold for; linked with the recorded appraisal in force that day, and used by the next calibration.
     ALREADY_EXISTS where the source reported this sale before with another content.
@@ -43,6 +49,12 @@ class VehicleRecordServiceAsyncStub(VehicleRecordServiceStub):
     """What is known of single cars from many sources, and what they were sold for in the end."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    ImportRecords: _aio.StreamUnaryMultiCallable[_vehicle_record_service_pb2.ImportRecordsRequest, _vehicle_record_service_pb2.ImportRecordsResponse]  # type: ignore[assignment]
+    """Imports records of any cars and sources. Each counts once per source and idempotency key; what is wrong with a record is told in the answer,
+    the others are imported. Records are durable in groups of a few hundred while the stream runs, so a broken stream can be sent again.
+    """
+    GetVehicleFile: _aio.UnaryUnaryMultiCallable[_vehicle_record_service_pb2.GetVehicleFileRequest, _vehicle_record_service_pb2.GetVehicleFileResponse]  # type: ignore[assignment]
+    """Gives a car's history and what it amounts to. NOT_FOUND where nothing is on file."""
     ReportOutcome: _aio.UnaryUnaryMultiCallable[_vehicle_record_service_pb2.ReportOutcomeRequest, _vehicle_record_service_pb2.ReportOutcomeResponse]  # type: ignore[assignment]
     """Reports what a car was sold for; linked with the recorded appraisal in force that day, and used by the next calibration.
     ALREADY_EXISTS where the source reported this sale before with another content.
@@ -50,6 +62,24 @@ class VehicleRecordServiceAsyncStub(VehicleRecordServiceStub):
 
 class VehicleRecordServiceServicer(metaclass=_abc_1.ABCMeta):
     """What is known of single cars from many sources, and what they were sold for in the end."""
+
+    @_abc_1.abstractmethod
+    def ImportRecords(
+        self,
+        request_iterator: _MaybeAsyncIterator[_vehicle_record_service_pb2.ImportRecordsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_vehicle_record_service_pb2.ImportRecordsResponse, _abc.Awaitable[_vehicle_record_service_pb2.ImportRecordsResponse]]:
+        """Imports records of any cars and sources. Each counts once per source and idempotency key; what is wrong with a record is told in the answer,
+        the others are imported. Records are durable in groups of a few hundred while the stream runs, so a broken stream can be sent again.
+        """
+
+    @_abc_1.abstractmethod
+    def GetVehicleFile(
+        self,
+        request: _vehicle_record_service_pb2.GetVehicleFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_vehicle_record_service_pb2.GetVehicleFileResponse, _abc.Awaitable[_vehicle_record_service_pb2.GetVehicleFileResponse]]:
+        """Gives a car's history and what it amounts to. NOT_FOUND where nothing is on file."""
 
     @_abc_1.abstractmethod
     def ReportOutcome(

@@ -155,8 +155,8 @@ def _publication(row: Any, points: tuple[IndexPoint, ...]) -> Publication:
 class PostgresIndexFeed:
     """service.index.IndexFeed over LISTEN; run() is a task of the application. After a lost connection streams look again."""
 
-    def __init__(self, settings: DatabaseSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: DatabaseSettings, channel: str = CHANNEL) -> None:
+        self._settings, self._channel = settings, channel
         self._seen = 0
         self._changed = asyncio.Event()
 
@@ -179,10 +179,10 @@ class PostgresIndexFeed:
         while True:
             connection: asyncpg.Connection[asyncpg.Record] | None = None
             try:
-                connection = await connect(self._settings, "carlien-index-feed")
+                connection = await connect(self._settings, f"{self._channel}-feed".replace("_", "-"))
                 lost = asyncio.Event()
                 connection.add_termination_listener(lambda _, lost=lost: lost.set())
-                await connection.add_listener(CHANNEL, self._wake)
+                await connection.add_listener(self._channel, self._wake)
                 self._wake()  # something may have been published while nobody listened
                 delay = 0.1
                 await lost.wait()

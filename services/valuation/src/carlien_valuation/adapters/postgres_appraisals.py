@@ -1,17 +1,24 @@
 """Recorded appraisals in PostgreSQL, emitted through the outbox in the same transaction."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any, Final
 
-from carlien.valuation.v1 import appraisal_pb2, events_pb2, valuation_service_pb2
+from carlien.valuation.v1 import appraisal_pb2, events_pb2, revaluation_pb2, valuation_service_pb2
 from carlien_common.domain.ids import new_id
 from carlien_common.idempotency import claim, store
 from carlien_common.outbox import append
 from carlien_common.postgres.pool import Connection, Pool
-from carlien_valuation.adapters.car_document import car_json
+from carlien_common.wire import date_from_proto, money_from_proto, money_to_proto
+from carlien_valuation.adapters.car_document import car_json, read_car
+from carlien_valuation.domain.appraisal import PriceType
+from carlien_valuation.domain.revaluation import Cause
 from carlien_valuation.service.appraise import Request
+from carlien_valuation.service.remark import Recorded, Remarked
 
 RPC = "ValuationService/Appraise"
 CE_TYPE = "carlien.valuation.appraisal.v1"
+_PRICE_TYPES: Final = {appraisal_pb2.PriceType.Value(f"PRICE_TYPE_{kind}"): kind for kind in PriceType}
 
 
 class PostgresAppraisals:
@@ -49,8 +56,11 @@ class PostgresAppraisals:
         appraisal: appraisal_pb2.Appraisal,
         cause: appraisal_pb2.AppraisalCause.ValueType,
         valued_at: datetime,
+        why: Remarked | None = None,
     ) -> None:
-        """Append to the car's history inside the caller's transaction and emit; sets appraisal_id. `car` as in car_document."""
+        """Append to the car's history inside the caller's transaction and emit; sets appraisal_id. `car` as in car_document; `why` where
+        the difference to the appraisal before is known.
+        """
         # One writer per car at a time, so that `supersedes` forms a chain and events leave in its order.
         await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", appraisal.vin)
         previous = await connection.fetchval(
@@ -71,6 +81,8 @@ class PostgresAppraisals:
             car,
         )
         event = events_pb2.AppraisalRecorded(appraisal=appraisal, cause=cause, supersedes=supersedes)
+        if why is not None:
+            _explain(event, why)
         await append(
             connection,
             topic=self._topic,
@@ -80,3 +92,30 @@ class PostgresAppraisals:
             ce_source=self._source,
             ce_id=appraisal.appraisal_id,
         )
+
+    async def latest(self, connection: Connection, vins: Sequence[str]) -> dict[str, Recorded]:
+        """Each car's newest recorded appraisal, of which the car is known; the car stays locked for the caller's transaction."""
+        for vin in sorted(vins):
+            await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", vin)
+        rows = await connection.fetch(
+            "SELECT DISTINCT ON (vin) vin, appraisal_id, body, car FROM appraisal WHERE vin = ANY($1) ORDER BY vin, sequence DESC",
+            list(vins),
+        )
+        return {row["vin"]: _recorded(row) for row in rows if row["car"] is not None}
+
+
+def _recorded(row: Any) -> Recorded:
+    car, pack = read_car(row["car"])
+    appraisal = appraisal_pb2.Appraisal.FromString(row["body"])
+    values = {_PRICE_TYPES[estimate.price_type]: money_from_proto(estimate.p50, "p50") for estimate in appraisal.estimates}
+    day = date_from_proto(appraisal.valuation_date, "valuation_date")
+    return Recorded(str(row["appraisal_id"]), car, pack, day, values, appraisal.index_level)
+
+
+def _explain(event: events_pb2.AppraisalRecorded, why: Remarked) -> None:
+    event.changed_price_type = appraisal_pb2.PriceType.Value(f"PRICE_TYPE_{why.price_type}")
+    for cause, amount in why.changes.amounts.items():
+        if amount.amount or cause is Cause.MARKET:
+            event.changes.add(cause=revaluation_pb2.ChangeCause.Value(f"CHANGE_CAUSE_{cause}"), amount=money_to_proto(amount))
+    event.market_loss.CopyFrom(money_to_proto(why.changes.market_loss))
+    event.driver_loss.CopyFrom(money_to_proto(why.changes.driver_loss))

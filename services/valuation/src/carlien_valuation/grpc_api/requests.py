@@ -160,3 +160,12 @@ def _fuel(value: vehicle_pb2.FuelType.ValueType) -> str:
     if value not in vehicle_pb2.FuelType.values():
         raise invalid("vehicle.fuel_type", "FUEL_UNKNOWN", "This fuel type isn't known.")
     return "" if value == vehicle_pb2.FUEL_TYPE_UNSPECIFIED else str(vehicle_pb2.FuelType.Name(value)).removeprefix("FUEL_TYPE_")
+
+
+def text_of(text: str, field: str, *, required: bool = False) -> str:
+    """A printable name of bounded length."""
+    if required and not text.strip():
+        raise invalid(field, "FIELD_MISSING", f"{field} is required.")
+    if len(text) > MAX_NAME or (text and not text.isprintable()):
+        raise invalid(field, "TEXT_INVALID", f"{field} is a printable text of at most {MAX_NAME} characters.")
+    return text.strip()

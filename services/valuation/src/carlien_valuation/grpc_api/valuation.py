@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
@@ -22,6 +23,7 @@ from carlien_valuation.service.appraise import Appraising, Request
 from carlien_valuation.service.batching import Batcher
 from carlien_valuation.service.residual import Residuals
 from carlien_valuation.service.revalue import Position, Refused, Revaluation, Revaluing
+from carlien_valuation.service.vehicle_files import VehicleFiles
 
 REVALUE_BATCH = 256
 """Positions valued in one turn; others' appraisals wait no longer than that."""
@@ -54,6 +56,7 @@ class ValuationServicer(valuation_service_pb2_grpc.ValuationServiceServicer):
         store: AppraisalStore,
         residuals: Residuals,
         revaluing: Revaluing,
+        files: VehicleFiles,
         clock: Clock,
     ) -> None:
         self._appraising = appraising
@@ -61,6 +64,7 @@ class ValuationServicer(valuation_service_pb2_grpc.ValuationServiceServicer):
         self._store = store
         self._residuals = residuals
         self._revaluing = revaluing
+        self._files = files
         self._clock = clock
 
     async def Appraise(
@@ -71,14 +75,17 @@ class ValuationServicer(valuation_service_pb2_grpc.ValuationServiceServicer):
             raise invalid("idempotency_key", "IDEMPOTENCY_KEY_MISSING", "A recorded appraisal needs an idempotency key.")
         asked = appraise_request(request, self._clock().date())
         self._appraising.check(asked)
-        appraisal = await self._batcher.submit(asked)
+        (informed,) = await self._files.informed([asked])
+        appraisal = self._files.told(informed, await self._batcher.submit(informed.request))
         metrics.counted(appraisal)
         message = appraisal_message(appraisal)
         if not request.record:
             return valuation_service_pb2.AppraiseResponse(appraisal=message)
         payload = request.SerializeToString(deterministic=True)
         cause = appraisal_pb2.APPRAISAL_CAUSE_REQUEST
-        return await self._store.record(current_caller().org, request.idempotency_key, payload, asked, message, cause, appraisal.valued_at)
+        return await self._store.record(
+            current_caller().org, request.idempotency_key, payload, informed.request, message, cause, appraisal.valued_at
+        )
 
     async def BatchAppraise(
         self, request: valuation_service_pb2.BatchAppraiseRequest, _context: grpc.aio.ServicerContext[object, object]
@@ -91,7 +98,9 @@ class ValuationServicer(valuation_service_pb2_grpc.ValuationServiceServicer):
                 break
         asked = [self._checked(one) for one in asked]
         sound = [one for one in asked if isinstance(one, Request)]
-        answers = iter(await self._batcher.call(sound))
+        informed = await self._files.informed(sound)
+        appraisals = await self._batcher.call([one.request for one in informed])
+        answers = iter([self._files.told(one, appraisal) for one, appraisal in zip(informed, appraisals, strict=True)])
         results = [batch_error(one) if isinstance(one, DomainError) else batch_answer(next(answers)) for one in asked]
         return valuation_service_pb2.BatchAppraiseResponse(results=results)
 
@@ -108,8 +117,11 @@ class ValuationServicer(valuation_service_pb2_grpc.ValuationServiceServicer):
     ) -> valuation_service_pb2.ForecastResidualResponse:
         """Value one car month by month ahead."""
         asked = residual_request(request, self._clock().date())
-        self._appraising.check(Request(asked.car, (asked.price_type,), asked.valuation_date, asked.currency))
-        forecast = await self._residuals.forecast(asked)
+        now = Request(asked.car, (asked.price_type,), asked.valuation_date, asked.currency)
+        self._appraising.check(now)
+        (informed,) = await self._files.informed([now])
+        forecast = await self._residuals.forecast(replace(asked, car=informed.request.car))
+        forecast = replace(forecast, now=self._files.told(informed, forecast.now))
         metrics.RESIDUALS.labels("valued" if forecast.points else "abstained").inc()
         return residual_response(forecast)
 

@@ -30,6 +30,8 @@ NOW = datetime(2026, 7, 1, 9, tzinfo=UTC)
 class Service:
     address: str
     topic: str
+    profile_topic: str
+    lien_topic: str
     dsn: str
     valuation: valuation_service_pb2_grpc.ValuationServiceStub
     models: model_service_pb2_grpc.ModelServiceStub
@@ -52,8 +54,16 @@ async def service(
     ModelStore(store).promote(model_directory, None, now=NOW)
     write_recalibrated(model_directory, store / "candidate", {PriceType.WHOLESALE: Shift(-0.1, 0.0, 0.1)}, "c" * 64)
     topic = make_topic("appraisal")
+    profile_topic, lien_topic = make_topic("profile"), make_topic("lien")
     settings = make_settings(
-        ValuationSettings, postgres_dsn=postgres_dsn, kafka_bootstrap=kafka_bootstrap, model_dir=store / "current", appraisal_topic=topic
+        ValuationSettings,
+        postgres_dsn=postgres_dsn,
+        kafka_bootstrap=kafka_bootstrap,
+        model_dir=store / "current",
+        appraisal_topic=topic,
+        profile_topic=profile_topic,
+        lien_topic=lien_topic,
+        consumer_group=topic,
     )
     port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     task = asyncio.create_task(serve(settings, fixed(NOW), port.set_result))
@@ -74,6 +84,8 @@ async def service(
         yield Service(
             address,
             topic,
+            profile_topic,
+            lien_topic,
             postgres_dsn,
             valuation_service_pb2_grpc.ValuationServiceStub(channel),
             model_service_pb2_grpc.ModelServiceStub(channel),

@@ -46,14 +46,14 @@ def kill(part: str) -> None:
 @contextlib.asynccontextmanager
 async def gone(part: str) -> AsyncIterator[None]:
     """Kill -9 a part and keep it away inside the block."""
-    await _local("stop", "--kill", part)
+    await local("stop", "--kill", part)
     try:
         yield
     finally:
-        await _local("start", part)
+        await local("start", part)
 
 
-async def _local(*arguments: str) -> None:
+async def local(*arguments: str) -> None:
     command = Path(sys.executable).parent / "carlien-local"
     process = await asyncio.create_subprocess_exec(str(command), "--state", str(state()), *arguments)
     assert await process.wait() == 0, arguments

@@ -88,6 +88,14 @@ class Telematics:
         assert len(found) == len(rows), "a record is stored twice"
         return found
 
+    async def count(self) -> int:
+        """Records in the database."""
+        async with contextlib.AsyncExitStack() as stack:
+            connection = await asyncpg.connect(self.dsn)
+            stack.push_async_callback(connection.close)
+            found: int = await connection.fetchval("SELECT count(*) FROM frame")
+            return found
+
     async def admit(self, vins: list[str]) -> None:
         credential = Credential.of(ICCID)
         connection = await asyncpg.connect(self.dsn)

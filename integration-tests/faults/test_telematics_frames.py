@@ -1,6 +1,9 @@
 """Kill -9 of every part a frame passes: nothing acknowledged is lost, nothing is stored twice, all is caught up."""
 
 import asyncio
+import os
+import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,13 +11,21 @@ from pathlib import Path
 import pytest
 from faults.lien_stack import eventually, gone, kill
 from faults.telematics_fleet import Telematics, Terminal, telematics
+from faults.telematics_reporters import Reporter, Reporting
 
 from carlien_common.testing.pki import Pki
+from carlien_telematics.codecs import gb32960
+from carlien_telematics.simulator.fleet import vin_of
 
 pytestmark = [pytest.mark.faults, pytest.mark.usefixtures("kafka_litter")]
 
 VINS = [f"LSVNV218XE22{number:05d}" for number in range(30)]
 RECORDS = 100
+OUTAGE_S = float(os.environ.get("FAULTS_OUTAGE_SECONDS", "120"))
+OUTAGE_RATE = float(os.environ.get("FAULTS_OUTAGE_RATE", "2000"))
+FLEET = 200
+GRACE_S = 30.0
+"""What a broker needs to be itself again, beside the time that catching up may take."""
 
 
 @pytest.fixture
@@ -86,3 +97,35 @@ async def test_the_broker_is_away_for_20_seconds(service: Telematics) -> None:
         await asyncio.sleep(20)
     await driving
     await check(service, terminals)
+
+
+async def test_after_minutes_without_a_broker_everything_owed_is_there_within_as_long(service: Telematics) -> None:
+    """Two minutes at 2,000 frames/s by default; FAULTS_OUTAGE_SECONDS and FAULTS_OUTAGE_RATE make it a smaller one."""
+    vins = [vin_of(77, number) for number in range(FLEET)]
+    await service.admit(vins)
+    start = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=2)
+    fleet = Reporting([Reporter(vin) for vin in vins], service.port, OUTAGE_RATE, start)
+    running = asyncio.create_task(fleet.run())
+    await at_least(fleet, 5 * OUTAGE_RATE)
+    async with gone("kafka"):
+        await asyncio.sleep(OUTAGE_S)
+    back = time.perf_counter()
+    fleet.stop()
+    async with asyncio.timeout(OUTAGE_S + GRACE_S):
+        await running
+        wanted = {(one.vin, gb32960.decode_time(stamp)) for one in fleet.reporters for stamp in one.acknowledged}
+        while await service.count() < len(wanted):  # noqa: ASYNC110 - the consumer's work
+            await asyncio.sleep(0.5)
+    sys.stdout.write(
+        f"{fleet.made} records, {sum(one.reissued for one in fleet.reporters)} sent again, "
+        f"all stored {time.perf_counter() - back:.0f} s after the broker was back\n"
+    )
+    assert len(wanted) == fleet.made
+    assert await service.stored() == wanted
+
+
+async def at_least(fleet: Reporting, records: float) -> None:
+    """Until the fleet has had so many records acknowledged."""
+    async with asyncio.timeout(120):
+        while sum(len(one.acknowledged) for one in fleet.reporters) < records:  # noqa: ASYNC110 - the terminals' own state
+            await asyncio.sleep(0.1)

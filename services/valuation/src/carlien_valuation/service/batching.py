@@ -47,6 +47,10 @@ class Batcher(Generic[Item, Result]):
             answers.extend(work(items[start : start + self._max_batch]))
         return answers
 
+    async def turn(self, work: Callable[[], Answer]) -> Answer:
+        """Other work of a few milliseconds."""
+        return work()
+
     async def run(self) -> None:
         """Work until cancelled."""
         while True:

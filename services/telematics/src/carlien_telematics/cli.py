@@ -20,3 +20,10 @@ def device_sim() -> int:
     from carlien_telematics.commands import device_sim as command
 
     return command.main()
+
+
+def insight() -> int:
+    """`carlien-insight`."""
+    from carlien_telematics.commands import insight as command
+
+    return command.main()

@@ -212,6 +212,13 @@ def test_silence_without_a_word_before_it_is_offline_and_after_three_days_a_remo
     assert (removed.case_id, removed.kind) == (offline.case_id, AlertKind.DEVICE_REMOVED)
 
 
+def test_a_car_that_drove_out_of_the_network_is_offline_and_never_removed() -> None:
+    watch = Watch("V")
+    advance(watch, None, driving(0, 10))
+    (offline,) = watch.silent(at(10) + 9 * SILENT, {"D": Presence.AWAY})
+    assert offline.signals == [AlertKind.OFFLINE]
+
+
 def test_a_device_that_said_goodbye_or_was_retired_may_be_silent() -> None:
     watch = Watch("V")
     advance(watch, None, parked(range(10)))

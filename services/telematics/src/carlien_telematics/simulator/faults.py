@@ -12,6 +12,9 @@ FOREVER_S = 1e9
 LAST_GASP_S = 600.0
 """A terminal lives ten minutes on its own battery when it loses the car (GB/T 32960.2-2016)."""
 
+IMPACT_S = 120.0
+"""A terminal repeats that it felt an impact for so long."""
+
 
 class FaultKind(StrEnum):
     """Kinds of fault, and the decoys at the end that no lender wants to hear of."""
@@ -25,7 +28,8 @@ class FaultKind(StrEnum):
     JAMMING = "jamming"
     """No fix wherever the car goes."""
     REMOVAL = "removal"
-    """The device is taken out: it reports without the car for up to ten minutes (`tell`, at least one record), then never again."""
+    """The device is taken out of the standing car, and not where it has no network anyway: it reports without the car for up to
+    ten minutes (`tell`, at least one record), then never again."""
     ROLLBACK = "rollback"
     """The odometer shows `value` km less from then on."""
     BLOCKER = "blocker"
@@ -117,7 +121,9 @@ class CarFault:
         return self.rule.kind
 
     def active(self, at_s: float) -> bool:
-        """Whether it is on."""
+        """Whether it is on; what breaks into a car's plans waits for a moment that fits."""
+        if self.incident is not None and self.kind is not FaultKind.STANDSTILL:
+            return self.incident.began_s is not None and self.incident.began_s <= at_s < self.incident.until_s
         return self.from_s <= at_s < self.until_s
 
 
@@ -187,9 +193,8 @@ class Faults:
                 return replace(shown, fix=False, network=False, reading=replace(reading, speed_kmh=round(drive[0].mean_kmh, 1)))
             case FaultKind.GARAGE if _at(car, reading.at_s, car.who.home):
                 return replace(shown, fix=False, network=False)
-            case FaultKind.CRASH if fault.incident is not None and fault.incident.began_s is not None:
-                if 0 <= reading.at_s - fault.incident.began_s < 120:
-                    return replace(shown, alarms=(*shown.alarms, "COLLISION"))
+            case FaultKind.CRASH if fault.incident is not None and reading.at_s - (fault.incident.began_s or 0.0) < IMPACT_S:
+                return replace(shown, alarms=(*shown.alarms, "COLLISION"))
         return shown
 
 

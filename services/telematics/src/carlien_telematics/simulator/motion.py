@@ -123,6 +123,15 @@ class Car:
         leg, _ = self._leg(at_s)
         return self.who.home if leg is None else leg.destination
 
+    def standing_from(self, at_s: float, for_s: float) -> float:
+        """The first moment from `at_s` on at which the car has stood for `for_s` seconds."""
+        while True:
+            leg, _ = self._leg(at_s)
+            stood_since = 0.0 if leg is None else leg.end_s
+            if at_s >= stood_since + for_s:
+                return at_s
+            at_s = stood_since + for_s
+
     def trips(self, until_s: float) -> list[Trip]:
         """The true trips up to a moment; one that a crash ended is as long as it was."""
         self._plan(until_s)

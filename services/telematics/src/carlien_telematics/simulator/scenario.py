@@ -48,6 +48,9 @@ _TOP = ("version", "description", "lives", "faults")
 _FAULT = ("kind", "share", "cars", "start", "start_s", "duration", "duration_s", "end", "end_s", "value", "tell")
 DRAWN_FROM, DRAWN_TO = 0.1, 0.6
 """A start that isn't stated falls into this part of the run, evenly."""
+LOOK_AHEAD_S = 30 * 86_400.0
+REMOVED_AFTER_S = 1800.0
+"""So long has a car stood when its device is taken out."""
 _BREAKS = {FaultKind.TOW: Break.TOW, FaultKind.CRASH: Break.CRASH, FaultKind.STANDSTILL: Break.STANDSTILL}
 
 
@@ -79,7 +82,19 @@ class Scenario:
         faults = self.of(seed, number, run_s, origin_s)
         incidents = [fault.incident for fault in faults if fault.incident is not None]
         car = Car(seed, number, habits(seed, number, life), odometer_at_start(seed, number, life), incidents)
+        for fault in faults:
+            if fault.kind is FaultKind.REMOVAL:
+                fault.from_s = _removed_at(car, fault.from_s, faults)
         return car, Faults(faults, random.Random(f"{seed}/{number}/scatter"))
+
+
+def _removed_at(car: Car, from_s: float, faults: Sequence[CarFault]) -> float:
+    """Nobody takes a device out of a car that drives; and one taken out under ground can't be told from one that stands there."""
+    garages = [fault for fault in faults if fault.kind is FaultKind.GARAGE]
+    at_s = car.standing_from(from_s, REMOVED_AFTER_S)
+    while car.place_at(at_s) == car.who.home and any(one.active(at_s) for one in garages) and at_s < from_s + LOOK_AHEAD_S:
+        at_s = car.standing_from(at_s + REMOVED_AFTER_S, REMOVED_AFTER_S)
+    return at_s
 
 
 def _placed(fault: Fault, seed: int, car: int, number: int, run_s: float, origin_s: float) -> CarFault:

@@ -11,6 +11,9 @@ SETTLE_S = 3600.0
 """What happens in the last hour of a run can't be expected to be found yet; an untold removal needs three days of silence."""
 SILENT_S = 73 * 3600.0
 _RUN_LIMIT_KM = 130.0
+TOW_KM, TOW_FROM_GARAGE_KM = 0.5, 2.0
+TOW_NOISES = 15.0
+"""A tow must be so many times as long as a position scatters."""
 
 
 def truth_of(vin: str, number: int, car: Car, faults: Sequence[CarFault], origin: datetime, end_s: float) -> dict[str, Any]:
@@ -68,7 +71,7 @@ def observable(fault: CarFault, faults: Sequence[CarFault], car: Car, end_s: flo
             return lasted >= (2 * SETTLE_S if fault.rule.tell else SILENT_S)
         case FaultKind.TOW:
             arrived = fault.incident.arrived_s if fault.incident else None
-            return arrived is not None and arrived + SETTLE_S <= end_s and fault.rule.value >= 0.5
+            return arrived is not None and arrived + SETTLE_S <= end_s and fault.rule.value >= _least_tow_km(faults)
         case FaultKind.ROLLBACK:
             return lasted >= SETTLE_S and fault.rule.value >= 3
         case FaultKind.BLOCKER:
@@ -77,6 +80,14 @@ def observable(fault: CarFault, faults: Sequence[CarFault], car: Car, end_s: flo
             driven = car.read(min(until, end_s)).odometer_km - car.read(began).odometer_km
             return driven >= 8 or lasted >= 24 * SETTLE_S
         case FaultKind.STANDSTILL:
-            return lasted >= 8 * 24 * SETTLE_S
+            # a car that stands under ground is not heard
+            return lasted >= 8 * 24 * SETTLE_S and not any(other.kind is FaultKind.GARAGE for other in faults)
         case _:
             return lasted >= SETTLE_S / 2
+
+
+def _least_tow_km(faults: Sequence[CarFault]) -> float:
+    """The shortest tow that can be told from the noise of this car's receiver, or from where it was last seen before a garage."""
+    noise = max((fault.rule.value for fault in faults if fault.kind is FaultKind.NOISE), default=0.0)
+    garage = any(fault.kind is FaultKind.GARAGE for fault in faults)
+    return max(TOW_FROM_GARAGE_KM if garage else TOW_KM, TOW_NOISES * noise / 1000)

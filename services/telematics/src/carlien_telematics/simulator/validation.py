@@ -17,7 +17,7 @@ from carlien_telematics.domain.alerts.signals import GRAVITY, AlertKind
 from carlien_telematics.domain.alerts.watch import Watch
 from carlien_telematics.domain.behaviour import behaviour, usage_nature
 from carlien_telematics.domain.trips import Sample, trips
-from carlien_telematics.simulator.faults import RULES, CarFault, Shown
+from carlien_telematics.simulator.faults import RULES, CarFault, FaultKind, Shown
 from carlien_telematics.simulator.fleet import vin_of
 from carlien_telematics.simulator.lives import DAY_S
 from carlien_telematics.simulator.motion import Car
@@ -197,10 +197,15 @@ def _judge(outcome: Outcome, cases: Collection[Found], faults: Sequence[CarFault
     for case in cases:
         for kind in case.signals:
             true = any(
-                RULES[fault.kind].expected_alert == kind and began is not None and _about(case, began, min(until, end_s))
-                for fault, began, until in real
+                kind in _signs(fault.kind) and began is not None and _about(case, began, min(until, end_s)) for fault, began, until in real
             )
             outcome.false[kind] += not (true or (kind is AlertKind.LONG_STOP and _stood(case, car)))
+
+
+def _signs(fault: FaultKind) -> set[str | None]:
+    """The alerts that a fault rightly causes: a device that is taken out loses power first, and is silent then."""
+    also = {AlertKind.POWER_CUT.value, AlertKind.OFFLINE.value} if fault is FaultKind.REMOVAL else set()
+    return {RULES[fault].expected_alert, *also}
 
 
 def _stood(case: Found, car: Car) -> bool:

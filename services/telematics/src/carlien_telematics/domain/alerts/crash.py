@@ -10,6 +10,7 @@ IMPACT_FLAGS = frozenset({"COLLISION", "ROLLOVER"})
 INSTANT = timedelta(seconds=2)
 LOST_KMH = 45.0
 """Gone within two seconds that is 0.64 g on average, more than brakes do on a dry road over that time and to a stand."""
+FAST_KMH = 15.0
 STANDS = timedelta(minutes=3)
 STANDS_WITHIN = timedelta(minutes=2)
 
@@ -20,6 +21,9 @@ class CrashDetector:
 
     before_at: datetime | None = None
     before_kmh: float = 0.0
+    fast_at: datetime | None = None
+    """When the car last drove faster than a car park allows."""
+    fast_kmh: float = 0.0
     impact_at: datetime | None = None
     impact_kmh: float = 0.0
     felt: bool = False
@@ -34,8 +38,11 @@ class CrashDetector:
             return
         lost = self.before_kmh - (speed or 0.0)
         sudden = speed is not None and self.before_at is not None and sample.at - self.before_at <= INSTANT and lost >= LOST_KMH
-        if (felt or sudden) and self.impact_at is None and max(self.before_kmh, speed or 0.0) > 10.0:
-            self.impact_at, self.impact_kmh, self.felt, self.stood_since = sample.at, max(self.before_kmh, speed or 0.0), felt, None
+        if speed is not None and speed > FAST_KMH:
+            self.fast_at, self.fast_kmh = sample.at, speed
+        was_fast = self.fast_at is not None and sample.at - self.fast_at <= STANDS_WITHIN
+        if (felt or sudden) and self.impact_at is None and was_fast:
+            self.impact_at, self.impact_kmh, self.felt, self.stood_since = sample.at, self.fast_kmh, felt, None
         if speed is not None:
             self._follow(sample.at, moving=sample.moving, out=out)
             self.before_at, self.before_kmh = sample.at, speed

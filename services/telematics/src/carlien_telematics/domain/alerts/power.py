@@ -17,9 +17,12 @@ LAST_GASP = timedelta(hours=1)
 battery (GB/T 32960.2-2016) and a workshop that disconnects the car's is done sooner than an hour, mostly."""
 OFFLINE = timedelta(hours=24)
 SILENT = timedelta(hours=72)
-"""A weekend under ground is shorter."""
-ASLEEP = timedelta(days=14)
-"""A device that took its leave may sleep as long as the car stands."""
+"""For a car that stood and reported, and then didn't any more: nobody takes a device out of a car that drives."""
+ASLEEP = timedelta(days=7)
+"""A device that took its leave may sleep as long as the car stands: its silence is told later, and never means a removal."""
+STOOD = 2
+"""Records of the standing car before its silence; a car that drove out of the network, under ground mostly, may stand there for
+long, and a removal can't be told from that."""
 MAX_DEVICES = 6
 
 
@@ -45,6 +48,8 @@ class DeviceWatch:
     antenna_raised: bool = False
     usual_s: float = 0.0
     """The longest usual silence: rises at once, decays slowly."""
+    stood: int = 0
+    """Records in a row of a standing car."""
     offline: bool = False
     removed: bool = False
 
@@ -57,6 +62,8 @@ class DeviceWatch:
         if at > self.heard_at:
             self.usual_s = max((at - self.heard_at).total_seconds(), self.usual_s * 0.99)
             self.heard_at = at
+        if sample.car_data:
+            self.stood = 0 if sample.ignition or sample.moving else self.stood + 1
         if self.offline or self.removed:
             self._back(at, out)
         self._power(sample, out)
@@ -107,7 +114,7 @@ class DeviceWatch:
         minutes = quiet.total_seconds() / 60
         if self.power_lost_at is not None and quiet >= LAST_GASP:
             self._remove(now, Evidence("SILENCE_AFTER_POWER_LOSS", round(minutes), "min", now), out)
-        elif quiet >= self.removed_after(asleep=asleep):
+        elif (limit := self.removed_after(asleep=asleep)) is not None and quiet >= limit:
             self._remove(now, Evidence("SILENCE", round(minutes / 60, 1), "h", now), out)
         if not self.offline and quiet >= self.offline_after(asleep=asleep):
             self.offline = True
@@ -116,17 +123,16 @@ class DeviceWatch:
 
     def offline_after(self, *, asleep: bool) -> timedelta:
         """Silence that is reported."""
-        return ASLEEP / 2 if asleep else max(OFFLINE, timedelta(seconds=1.5 * self.usual_s))
+        return ASLEEP if asleep else max(OFFLINE, timedelta(seconds=1.5 * self.usual_s))
 
-    def removed_after(self, *, asleep: bool) -> timedelta:
-        """Silence without any sign before it that means a removal."""
-        return ASLEEP if asleep else max(SILENT, timedelta(seconds=2 * self.usual_s))
+    def removed_after(self, *, asleep: bool) -> timedelta | None:
+        """Silence without any sign before it that means a removal; None where none does."""
+        return None if asleep or self.stood < STOOD else max(SILENT, timedelta(seconds=2 * self.usual_s))
 
     def next_look(self, *, asleep: bool) -> datetime | None:
         """When silence has to be judged next if nothing more is heard; None where all is said."""
-        steps = []
-        if not self.removed:
-            steps.append(LAST_GASP if self.power_lost_at is not None else self.removed_after(asleep=asleep))
+        removed = LAST_GASP if self.power_lost_at is not None else self.removed_after(asleep=asleep)
+        steps = [] if self.removed or removed is None else [removed]
         if not self.offline:
             steps.append(self.offline_after(asleep=asleep))
         return self.heard_at + min(steps) if steps else None

@@ -11,11 +11,12 @@ Spot = tuple[float, float]
 
 TOW_KM = 0.3
 """Moved by less is parking noise."""
-UNSEEN_TOW_KM = 1.0
-"""The same from the last fix of the drive to the first of the stop, between which the car still drove a little."""
-SCATTERS = 5.0
+SCATTERS = 7.0
 """The shift of the middle fix must be so many times the scatter of the fixes: noise alone doesn't move a median so far."""
 ODOMETER_STILL_KM = 0.3
+ODOMETER_STEP_KM = 0.1
+LAST_FIX_KM = 1.0
+"""A car rolls so far without a fix before it stands under a roof; further back the last fix says nothing about where it was left."""
 TRUSTED_GAP = timedelta(minutes=30)
 """Without an odometer, a shift over a longer silence may have been an ordinary drive whose records are missing."""
 SETTLED = timedelta(minutes=30)
@@ -102,14 +103,16 @@ class TowDetector:
     def _left_elsewhere(self, sample: Sample, here: Spot) -> bool:
         if self.driven_to is None or self.driven_km is None or sample.odometer_km is None:
             return False
-        return abs(sample.odometer_km - self.driven_km) <= ODOMETER_STILL_KM and distance_km(self.driven_to, here) > UNSEEN_TOW_KM
+        rolled_km = abs(sample.odometer_km - self.driven_km)
+        return rolled_km <= LAST_FIX_KM and distance_km(self.driven_to, here) > TOW_KM + rolled_km + ODOMETER_STEP_KM
 
     def _restart(self, sample: Sample, out: list[Signal]) -> None:
         if self.towed_since is not None:
             moved = distance_km(_middle(self.parked), self.recent[-1][1:]) if self.parked and self.recent else 0.0
             self._end(sample.at, moved, out)
         self.parked, self.recent, self.odometer_km = [], [], None
-        self.driven_to, self.driven_km = place(sample) or self.driven_to, sample.odometer_km
+        if (here := place(sample)) is not None:
+            self.driven_to, self.driven_km = here, sample.odometer_km
 
     def _end(self, at: datetime, moved: float, out: list[Signal]) -> None:
         since = self.towed_since or at
@@ -155,8 +158,8 @@ class LongStopDetector:
         if here is None or self.where is None:
             return False
         self.away = self.away + 1 if distance_km(self.where, here) > MOVED_KM else 0
-        # one stray fix is no movement
-        return self.away >= 3
+        # stray fixes are no movement
+        return self.away >= 6
 
 
 def _days(since: datetime, at: datetime) -> Evidence:

@@ -1,8 +1,10 @@
 """IngestFrames on a real broker and database: durable before it answers, one bad frame keeps no other out."""
 
+import json
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -17,7 +19,9 @@ from carlien.telematics.v1 import (
     telematics_service_pb2_grpc,
     telemetry_frame_pb2,
 )
+from carlien_common.testing.pki import Pki
 from carlien_common.wire import instant_to_proto
+from carlien_telematics.commands import device
 from carlien_telematics.testing.service import Service, eventually
 
 if TYPE_CHECKING:
@@ -120,6 +124,27 @@ async def test_a_device_of_the_gateway_may_not_upload(service: Service) -> None:
     await admit(service, vin, device_pb2.DEVICE_PROTOCOL_GB32960)
     await service.consent(vin)
     assert [refused.reason for refused in (await ingest(service, [frame(vin)])).refused] == ["DEVICE_PROTOCOL"]
+
+
+async def test_a_log_is_uploaded_by_the_command(
+    service: Service, database: "Connection", pki: Pki, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vin = "LSVNV2180E2100017"
+    await admit(service, vin, device_pb2.DEVICE_PROTOCOL_OBD2)
+    await service.consent(vin)
+    mine = pki.certificate("org1", "device-ingest")
+    mapping, log = tmp_path / "mapping.yaml", tmp_path / "log.csv"
+    mapping.write_text(
+        "{vss_version: '6.0', time: {column: t, format: seconds, start: '2026-06-01T08:00:00+08:00'}, fields: {Vehicle.Speed: {column: v}}}"
+    )
+    log.write_text("t,v\n0,10\n1,20\n2,fast\n3,30\n")
+    arguments = ["import-obd", "--mapping", str(mapping), "--device", f"OEM-{vin}", "--vin", vin, "--json", str(log)]
+    where = ["--address", f"localhost:{service.running.grpc_port}", "--pki", str(mine.authorities.parent), "--org", "org1"]
+    assert await device.run([*arguments, *where]) == 1
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert said == {"rows": 4, "unreadable": {"CELL": 1}, "accepted": 3, "refused": {}}
+    query = "SELECT array_agg(units -> 'vehicle' ->> 'speed_kmh' ORDER BY device_time) FROM frame WHERE vin = $1"
+    await eventually(lambda: database.fetchval(query, vin), lambda found: found == ["10.0", "20.0", "30.0"])
 
 
 async def test_only_who_ingests_may(service: Service) -> None:

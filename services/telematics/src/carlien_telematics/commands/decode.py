@@ -128,6 +128,10 @@ def _gb32960_body(frame: gb32960.Frame) -> Answer:
         case gb32960.Command.PLATFORM_LOGIN:
             platform = gb32960.decode_platform_login(frame.data)
             return {"device_time": platform.device_time, "serial": platform.serial, "user": platform.user}
+        case gb32960.Command.ACTIVATION:
+            shown = gb32960.decode_activation(frame.data)
+            key = {"chip_id": shown.chip_id, "public_key": shown.public_key.hex(), "activated_vin": shown.vin}
+            return {"device_time": shown.device_time, **key, "algorithm": shown.algorithm, "r": shown.r.hex(), "s": shown.s.hex()}
         case gb32960.Command.KEY_EXCHANGE:
             exchange = gb32960.decode_key_exchange(frame.data)
             return {"key_encryption": exchange.encryption, "valid_from": exchange.valid_from, "valid_to": exchange.valid_to}

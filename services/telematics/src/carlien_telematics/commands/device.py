@@ -26,6 +26,11 @@ _EXAMPLE = """examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 0 ok, 1 refused, 2 wrong usage, 3 telematics is unavailable."""
+    return asyncio.run(run(argv))
+
+
+async def run(argv: Sequence[str] | None = None) -> int:
+    """`main` within a running loop."""
     parser = argparse.ArgumentParser(
         prog="carlien-device", description=__doc__, epilog=_EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -51,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         calling.add_arguments(command)
         command.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args(argv)
-    return asyncio.run(calling.exit_code(lambda: _run(arguments)))
+    return await calling.exit_code(lambda: _run(arguments))
 
 
 async def _run(arguments: argparse.Namespace) -> int:

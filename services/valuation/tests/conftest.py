@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # on a busy machine LightGBM's threads would spin for each other
 with warnings.catch_warnings():
     # Libraries' own deprecations at import are theirs; warnings are errors here.
     warnings.simplefilter("ignore")

@@ -1,5 +1,6 @@
 """The trained stack behind the Appraiser protocol: points become plain columns, one batch for all."""
 
+import dataclasses
 import math
 from bisect import bisect
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from carlien_valuation.listings.cells import normalise
 from carlien_valuation.listings.read import EPOCH
 from carlien_valuation.service.ports import Point, Spread, Support
 from carlien_valuation.training.columns import CATEGORIES, Cars, displacement_in, year_in
-from carlien_valuation.training.saved import SavedNetwork
+from carlien_valuation.training.saved import BUCKETS, SavedNetwork
 from carlien_valuation.training.store import Model, load_model
 
 
@@ -42,18 +43,19 @@ class StackAppraiser:
     def values(self, points: Sequence[Point]) -> np.ndarray:
         """P10, P50, P90 of each point, (n, 3)."""
         encoder = self.model.stack.encoder
-        # The points of one car's build-up differ in little but the guarded columns: what they share is encoded once.
+        # States of one car, and cars of one description, differ in little but the guarded columns: what they share is encoded once.
         distinct: dict[tuple[object, ...], int] = {}
         first: list[Point] = []
-        index = []
+        rows = []
         for point in points:
-            key = (id(point.car), point.usage, point.region, point.market_date)
-            if key not in distinct:
-                distinct[key] = len(first)
+            key = _shared(point)
+            row = distinct.get(key)
+            if row is None:
+                row = distinct[key] = len(first)
                 first.append(point)
-            index.append(distinct[key])
+            rows.append(row)
         shared = encoder.encode(encoder.completed(self._columns(first)))
-        encoded = encoder.with_guarded(shared.take(np.array(index)), self._guarded(points))
+        encoded = encoder.states(shared, np.array(rows), self._guarded(points))
         result: np.ndarray = np.exp(self.model.stack.log_quantiles_of(encoded))
         return result
 
@@ -86,9 +88,8 @@ class StackAppraiser:
     def warm(self) -> None:
         """Run every compiled shape once, so that the first caller doesn't wait for a compiler."""
         car = Car("", next(iter(self.model.stack.encoder.target.tables[0]), ""), "")
-        point = Point(car, self.data_cutoff, 1.0, 10_000.0)
-        for size in (1, 4, 16, 64, 256, 1024):
-            self.values([point] * size)
+        for size in BUCKETS:  # each as that many descriptions, so that both halves of the networks meet it
+            self.values([Point(dataclasses.replace(car, trim=str(number)), self.data_cutoff, 1.0, 10_000.0) for number in range(size)])
 
     def _guarded(self, points: Sequence[Point]) -> Cars:
         grades = [point.car.grade if point.condition else None for point in points]
@@ -125,6 +126,17 @@ class StackAppraiser:
             "power_kw": np.full(len(points), np.nan),
         }
         return self.model.stack.encoder.with_attributes(Cars(text, columns))
+
+
+def _shared(point: Point) -> tuple[object, ...]:
+    """What tells points apart that can't share an encoding: everything but the guarded columns, and which of those are missing."""
+    car = point.car
+    used = (car.usage, car.transfer_count) if point.usage else None
+    region = car.region_code if point.region else ""
+    missing = (point.odometer_km is None, math.isnan(point.age_years), car.grade is None or not point.condition)
+    return (
+        car.make, car.model, car.trim, car.fuel_type, car.color, car.new_price, used, region, point.market_date, missing
+    )  # fmt: skip
 
 
 def _numbers(values: Sequence[float | None]) -> np.ndarray:

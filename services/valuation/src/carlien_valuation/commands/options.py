@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,11 @@ def say(message: str) -> None:
 def progress(what: str, done: int, of: int) -> None:
     """Progress of a fit."""
     say(f"  {what} {done + 1}/{of}" if of > 1 else f"  {what}")
+
+
+def peak_memory_mib() -> int:
+    """The most memory this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024  # Linux counts in KiB
 
 
 def write_json(path: Path | None, document: dict[str, Any]) -> None:

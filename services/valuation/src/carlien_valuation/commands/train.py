@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from carlien_valuation.commands.options import add_listings, load, progress, quiet_tensorflow, say, write_json
+from carlien_valuation.commands.options import add_listings, load, peak_memory_mib, progress, quiet_tensorflow, say, write_json
 
 EXAMPLE = """example:
   carlien-valuation train --listings 'uk100k/*.csv' --mapping mappings/uk100k.yaml --out models/uk --seed 1
@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     say(
         f"model {card['model_version']}: {card['data']['rows']} cars, out-of-fold MAPE {scores['mape']:.2f} % "
         f"(depreciation line {line['mape']:.2f}), "
-        f"coverage {scores['coverage80']:.1f} %, {time.monotonic() - started:.0f} s"
+        f"coverage {scores['coverage80']:.1f} %, {time.monotonic() - started:.0f} s, {peak_memory_mib()} MiB"
     )
     if arguments.json:
         write_json(None, card)

@@ -20,6 +20,7 @@ import pandas as pd
 
 from carlien_common.domain.errors import invalid
 from carlien_valuation.listings.cells import AS_OF, CellError, day, file_name_value, normalise, number, translated
+from carlien_valuation.listings.encoding import decode
 from carlien_valuation.listings.mapping import NUMBER_FIELDS, TEXT_FIELDS, FieldMap, Mapping
 
 EXAMPLES = 20
@@ -100,21 +101,6 @@ def read_listings(paths: Sequence[Path], mapping: Mapping) -> Table:
         raise invalid("listings", "LISTINGS_EMPTY", f"no rows in {', '.join(map(str, paths))}")
     frame = frame[~frame["source"].isin(rejections.by_source.keys())].reset_index(drop=True)
     return Table(frame, rejections, total, filtered, tuple(sources))
-
-
-def decode(path: Path, encoding: str) -> str:
-    """A file's text; raises DomainError LISTINGS_ENCODING."""
-    import gzip
-
-    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    for codec in ("utf-8-sig", "gb18030", "latin-1") if encoding == "auto" else (encoding,):
-        try:
-            return data.decode("utf-8-sig" if codec.casefold() in {"utf-8", "utf8"} else codec)
-        except LookupError:
-            raise invalid("files.encoding", "MAPPING_ENCODING", f"unknown encoding {codec!r}") from None
-        except UnicodeDecodeError as error:
-            fault = error
-    raise invalid("files.encoding", "LISTINGS_ENCODING", f"{path} is not {encoding}: byte {fault.start} is {data[fault.start]:#x}")
 
 
 def _rows(path: Path, mapping: Mapping, rejections: Rejections) -> tuple[dict[str | int, list[str]], list[str], int, int]:

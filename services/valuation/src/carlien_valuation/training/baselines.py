@@ -10,6 +10,9 @@ from carlien_valuation.training.features import fit_encoder
 from carlien_valuation.training.split import fingerprints, folds
 from carlien_valuation.training.stack import is_relative, target_base
 
+SHAPES = [boosting.Shape(leaves, rows, rate=0.05) for leaves, rows in ((15, 5), (31, 10), (63, 10), (127, 20))]
+"""What LightGBM is tuned over. One booster by itself gains from a lower rate than boosters that are averaged."""
+
 
 def lightgbm(frame: pd.DataFrame, cars: Cars, log_price: np.ndarray, test: Cars, *, seed: int) -> np.ndarray:
     """Unconstrained LightGBM: Huber on log price (or log price / price when new), out-of-fold target encodings and text effect,
@@ -22,7 +25,7 @@ def lightgbm(frame: pd.DataFrame, cars: Cars, log_price: np.ndarray, test: Cars,
     target = log_price - target_base(encoder, cars, relative=relative)
     train, hold = np.flatnonzero(fold != 0), np.flatnonzero(fold == 0)
     task = boosting.Task(encoded.boosting, target, 0, encoder.categorical_columns(encoded.boosting.shape[1]))
-    shape = boosting.tune(task, train, hold, seed)
+    shape = boosting.tune(task, train, hold, seed, SHAPES)
     matrix = encoder.encode(test).boosting
     held, tested = np.empty((len(hold), 3)), np.empty((len(test), 3))
     for index, level in enumerate(LEVELS):

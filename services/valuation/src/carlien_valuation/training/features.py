@@ -37,14 +37,11 @@ class Encoded:
     """(n, levels): training cars behind each nested level."""
     log_new_price: np.ndarray
     """(n,): log price when new, filled where missing; zero where the data has none."""
+    rows: np.ndarray | None = None
+    """(n,): which row of `free` and `codes`, then fewer than n, each car has; None: its own."""
 
     def __len__(self) -> int:
         return len(self.guarded)
-
-    def take(self, rows: np.ndarray) -> "Encoded":
-        """The cars of some row numbers."""
-        parts = (self.guarded, self.free, self.codes, self.boosting, self.support, self.log_new_price)
-        return Encoded(*(part[rows] for part in parts))
 
 
 @dataclass(slots=True)
@@ -146,7 +143,7 @@ class Encoder:
         dense = np.column_stack([means, np.log1p(counts), text])
         if len(self.free_scale):
             dense = (dense - self.free_centre) / self.free_scale
-        # The guarded columns' traces stand first in both matrices, where `with_guarded` replaces them.
+        # The guarded columns stand first, where `states` replaces them.
         free = np.column_stack([absent, *placed, dense]).astype(np.float32)
         boosting = np.column_stack([guarded, raw, means, np.log1p(counts[:, 1:]), text, *small, *large[1:2]])
         return Encoded(
@@ -158,13 +155,17 @@ class Encoder:
             raw[:, self.numbers.index("new_price")] if "new_price" in self.numbers else np.zeros(len(cars)),
         )
 
-    def with_guarded(self, encoded: Encoded, cars: Cars) -> Encoded:
-        """The same cars at other ages, odometers, conditions: only `cars.numbers` of the guarded columns are read."""
-        guarded, absent = self._guarded(cars)
-        free, boosting = encoded.free.copy(), encoded.boosting.copy()
-        free[:, : absent.shape[1]] = absent
+    def states(self, encoded: Encoded, rows: np.ndarray, cars: Cars) -> Encoded:
+        """Encoded cars at other ages, odometers, conditions: state i is car `rows[i]` with the guarded columns of `cars` row i.
+
+        What is missing of them must be missing in the encoded car as well: that is told apart among what states share.
+        """
+        guarded, _ = self._guarded(cars)
+        boosting = encoded.boosting[rows]
         boosting[:, : guarded.shape[1]] = guarded
-        return Encoded(guarded.astype(np.float32), free, encoded.codes, boosting, encoded.support, encoded.log_new_price)
+        return Encoded(
+            guarded.astype(np.float32), encoded.free, encoded.codes, boosting, encoded.support[rows], encoded.log_new_price[rows], rows
+        )
 
     def categorical_columns(self, width: int) -> list[int]:
         """Which columns of a boosting matrix of that width are category codes."""

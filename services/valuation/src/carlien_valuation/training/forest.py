@@ -9,19 +9,19 @@ by Numba. The sum of leaves is LightGBM's to the last bits.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import lightgbm as lgb
 import numba
 import numpy as np
 
 MAX_LEAVES = 64
-"""The leaves of a tree are the bits of a word."""
+"""The leaves of a tree are the bits of a word: 32 or 64 of them."""
 
 BLOCK = 64
 """Cars compared together."""
 
 _NUMERIC, _NUMERIC_MISSING_LEFT, _CATEGORICAL = 0, 1, 2
-_EVERY_LEAF = np.uint64(2**64 - 1)
 _DE_BRUIJN = 0x03F79D71B4CB0A89
 # Position of the lowest set bit: multiplying an isolated bit by a de Bruijn sequence gives each position another top six bits.
 _POSITION = np.zeros(64, np.int64)
@@ -40,7 +40,7 @@ class Forest:
     kind: np.ndarray
     """int32: 0 numeric; 1 numeric where missing goes left; 2 + place in `words` of a set of category codes that go left."""
     mask: np.ndarray
-    """uint64: the leaves that remain when a car goes right."""
+    """uint32 where no tree has more than 32 leaves, else uint64: the leaves that remain when a car goes right."""
     words: np.ndarray
     """uint32: sets of category codes: how many words, the words, and an empty one for all codes beyond."""
     first: np.ndarray
@@ -64,8 +64,9 @@ class Forest:
         padded[:rows] = matrix
         total = np.zeros((count, block))
         blocks = np.ascontiguousarray(padded.reshape(count, block, columns).transpose(0, 2, 1))
+        every = self.mask.dtype.type(np.iinfo(self.mask.dtype).max)
         _add_leaves(
-            blocks, self.feature, self.threshold, self.kind, self.mask, self.words, self.first, self.leaf, self.values, total
+            blocks, self.feature, self.threshold, self.kind, self.mask, every, self.words, self.first, self.leaf, self.values, total
         )  # fmt: skip
         return total.ravel()[:rows]
 
@@ -86,6 +87,7 @@ def _add_leaves(
     threshold: np.ndarray,
     kind: np.ndarray,
     mask: np.ndarray,
+    every: np.unsignedinteger[Any],
     words: np.ndarray,
     first: np.ndarray,
     leaf: np.ndarray,
@@ -94,30 +96,31 @@ def _add_leaves(
 ) -> None:
     """Add every tree's leaf to `total` (blocks, cars) for `blocks` (blocks, columns, cars). The inner loops are what is vectorised."""
     cars = blocks.shape[2]
-    left_over = np.empty(cars, np.uint64)
+    left_over = np.empty(cars, mask.dtype)
     for block in range(blocks.shape[0]):
         columns, sums = blocks[block], total[block]
         for tree in range(len(first) - 1):
             for car in range(cars):
-                left_over[car] = _EVERY_LEAF
+                left_over[car] = every
             for node in range(first[tree], first[tree + 1]):
                 column, edge, remaining, what = columns[feature[node]], threshold[node], mask[node], kind[node]
                 if what == _NUMERIC:
                     for car in range(cars):
-                        left_over[car] &= _EVERY_LEAF if column[car] <= edge else remaining
+                        left_over[car] &= every if column[car] <= edge else remaining
                 elif what == _NUMERIC_MISSING_LEFT:
                     for car in range(cars):
-                        left_over[car] &= remaining if column[car] > edge else _EVERY_LEAF
+                        left_over[car] &= remaining if column[car] > edge else every
                 else:
                     beyond = np.int32(words[what - _CATEGORICAL])
                     codes = words[what - _CATEGORICAL + 1 :]
                     for car in range(cars):
                         code = np.int32(column[car])
                         word = codes[np.uint64(min(code >> 5, beyond))]
-                        left_over[car] &= _EVERY_LEAF if (word >> np.uint32(code & 31)) & np.uint32(1) else remaining
+                        left_over[car] &= every if (word >> np.uint32(code & 31)) & np.uint32(1) else remaining
             base = leaf[tree]
             for car in range(cars):
-                lowest = left_over[car] & (~left_over[car] + np.uint64(1))
+                leaves = np.uint64(left_over[car])
+                lowest = leaves & (~leaves + np.uint64(1))
                 sums[car] += values[base + _POSITION[(lowest * np.uint64(_DE_BRUIJN)) >> np.uint64(58)]]
 
 
@@ -139,7 +142,10 @@ def forest_of(boosters: Sequence[lgb.Booster], skipped_columns: int = 0) -> Fore
     parts["first"].append(np.array([nodes], np.int32))
     parts["leaf"].append(np.array([leaves], np.int32))
     whole = {name: np.concatenate(arrays) for name, arrays in parts.items()}
-    return Forest(**whole | {"values": whole["values"] / len(boosters)})
+    largest = int(np.diff(whole["leaf"]).max(initial=0))
+    return Forest(
+        **whole | {"values": whole["values"] / len(boosters), "mask": whole["mask"].astype(np.uint32 if largest <= 32 else np.uint64)}
+    )
 
 
 def _trees(text: str) -> list[dict[str, np.ndarray]]:

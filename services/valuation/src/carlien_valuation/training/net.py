@@ -17,6 +17,7 @@ import tensorflow as tf
 QUANTILES = (0.1, 0.5, 0.9)
 LOSS_WEIGHTS = (0.3, 2.0, 0.3)
 WIDTH, HIDDEN = 128, 96
+DRIVE = 2 * HIDDEN + 3
 BATCH = 256
 UNKNOWN_SHARE = 0.02
 """Share of categories hidden while training, so that the code for unknown ones is learned too."""
@@ -29,10 +30,16 @@ class NetInputs:
     guarded: np.ndarray
     free: np.ndarray
     codes: np.ndarray
+    rows: np.ndarray | None = None
+    """(n,): which row of free and codes, then fewer than n, each row of guarded belongs to; None: its own."""
 
     def take(self, rows: np.ndarray) -> "NetInputs":
         """The inputs of some row numbers."""
-        return NetInputs(self.guarded[rows], self.free[rows], self.codes[rows])
+        own = rows if self.rows is None else self.rows[rows]
+        return NetInputs(self.guarded[rows], self.free[own], self.codes[own])
+
+    def __len__(self) -> int:
+        return len(self.guarded)
 
 
 def guarded_knots(guarded: np.ndarray) -> list[np.ndarray]:
@@ -81,13 +88,22 @@ class MonotoneNet(tf.Module):  # type: ignore[misc]
 
     def __call__(self, guarded: Any, free: Any, codes: Any) -> Any:
         """Quantiles (n, 3) from NetInputs' three tensors."""
+        return self.head(guarded, self.tower(free, codes))
+
+    def tower(self, free: Any, codes: Any) -> Any:
+        """What the free inputs drive the monotone layers with, (n, DRIVE): the same for a car at any age and odometer."""
         looked_up = [tf.gather(table, codes[:, index]) for index, table in enumerate(self.embeddings)]
         features = tf.concat([*looked_up, free], axis=1)
         hidden = tf.nn.silu(features @ self.w1 + self.b1)
         hidden += tf.nn.silu(hidden @ self.w2 + self.b2)
-        first = _mixed(guarded @ tf.abs(self.m1) + hidden @ self.z1 + self.c1)
-        second = _mixed(first @ tf.abs(self.m2) + hidden @ self.z2 + self.c2)
-        return second @ tf.abs(self.m3) + guarded @ tf.abs(self.skip) + hidden @ self.z3 + self.c3
+        return tf.concat([hidden @ self.z1 + self.c1, hidden @ self.z2 + self.c2, hidden @ self.z3 + self.c3], axis=1)
+
+    def head(self, guarded: Any, drive: Any) -> Any:
+        """Quantiles (n, 3) from the guarded inputs and what drives the layers they pass."""
+        to_first, to_second, to_last = tf.split(drive, (HIDDEN, HIDDEN, 3), axis=1)
+        first = _mixed(guarded @ tf.abs(self.m1) + to_first)
+        second = _mixed(first @ tf.abs(self.m2) + to_second)
+        return second @ tf.abs(self.m3) + guarded @ tf.abs(self.skip) + to_last
 
 
 def _mixed(values: Any) -> Any:
@@ -175,40 +191,39 @@ def predict_net(net: MonotoneNet, inputs: NetInputs) -> np.ndarray:
 
 
 class Bag(tf.Module):  # type: ignore[misc]
-    """The mean of several networks' sorted quantiles (sorting and averaging keep each quantile monotone)."""
+    """The mean of several networks' sorted quantiles (sorting and averaging keep each quantile monotone), in two compiled halves."""
 
     def __init__(self, nets: list[MonotoneNet], chunk: int = 8192) -> None:
         super().__init__()
         self.nets = nets
         self._chunk = chunk
         first = nets[0]
-        self.widths = (
-            int(first.skip.shape[0]),
-            int(first.w1.shape[0]) - sum(int(table.shape[1]) for table in first.embeddings),
-            len(first.embeddings),
-        )
-        self.forward = tf.function(
-            lambda guarded, free, codes: tf.add_n([tf.sort(one(guarded, free, codes), axis=1) for one in self.nets]) / len(self.nets),
-            input_signature=[
-                tf.TensorSpec((None, self.widths[0]), tf.float32), tf.TensorSpec((None, self.widths[1]), tf.float32),
-                tf.TensorSpec((None, self.widths[2]), tf.int32),
-            ],
+        guarded, categories = int(first.skip.shape[0]), len(first.embeddings)
+        free = int(first.w1.shape[0]) - sum(int(table.shape[1]) for table in first.embeddings)
+        self.tower = tf.function(
+            lambda free, codes: tf.concat([one.tower(free, codes) for one in self.nets], axis=1),
+            input_signature=[tf.TensorSpec((None, free), tf.float32), tf.TensorSpec((None, categories), tf.int32)],
             autograph=False,
-        )  # fmt: skip
+        )
+        self.head = tf.function(
+            self._mean_head,
+            input_signature=[tf.TensorSpec((None, guarded), tf.float32), tf.TensorSpec((None, DRIVE * len(nets)), tf.float32)],
+            autograph=False,
+        )
+
+    def _mean_head(self, guarded: Any, drive: Any) -> Any:
+        parts = tf.split(drive, len(self.nets), axis=1)
+        return tf.add_n([tf.sort(one.head(guarded, part), axis=1) for one, part in zip(self.nets, parts, strict=True)]) / len(self.nets)
 
     def predict(self, inputs: NetInputs) -> np.ndarray:
         """See Network."""
-        return in_chunks(self.forward, inputs, self._chunk)
+        parts = [
+            np.asarray(self.head(part.guarded, self.tower(part.free, part.codes)))
+            for start in range(0, len(inputs), self._chunk)
+            for part in (inputs.take(np.arange(start, min(start + self._chunk, len(inputs)))),)
+        ]
+        return np.concatenate(parts) if parts else np.zeros((0, 3), np.float32)
 
     def save(self, directory: str) -> None:
-        """Write a SavedModel with the one function `forward`."""
-        tf.saved_model.save(self, directory, signatures={"serving_default": self.forward})
-
-
-def in_chunks(forward: Callable[..., Any], inputs: NetInputs, chunk: int) -> np.ndarray:
-    """Apply a compiled function to rows in bounded pieces, (n, 3)."""
-    parts = [
-        np.asarray(forward(*(tf.constant(values[start : start + chunk]) for values in (inputs.guarded, inputs.free, inputs.codes))))
-        for start in range(0, len(inputs.guarded), chunk)
-    ]
-    return np.concatenate(parts) if parts else np.zeros((0, 3), np.float32)
+        """Write a SavedModel with the functions `tower` and `head`."""
+        tf.saved_model.save(self, directory, signatures={"tower": self.tower, "head": self.head})

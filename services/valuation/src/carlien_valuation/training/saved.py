@@ -1,39 +1,45 @@
-"""The networks as saved: a compiled TensorFlow function, batched into few shapes so that it is compiled few times."""
+"""The networks as saved: two compiled TensorFlow functions, batched into few shapes so that they are compiled few times.
 
+The first half reads what doesn't change with age and odometer, so that a car's states in a waterfall or along a loan share it, as
+do cars of one description.
+"""
+
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from carlien_valuation.training.net import NetInputs, in_chunks
+from carlien_valuation.training.net import NetInputs
 
-BUCKETS = (1, 4, 16, 64, 256, 1024)
+BUCKETS = (1, 4, 16, 64, 256)
 """Rows are padded to the next of these; XLA compiles one program for each."""
 
 
 class SavedNetwork:
-    """A SavedModel's `forward`, compiled by XLA per bucket; larger batches run in chunks of the largest."""
+    """A SavedModel's `tower` and `head`, compiled by XLA per bucket; larger batches run in chunks of the largest."""
 
     def __init__(self, directory: Path) -> None:
         loaded = tf.saved_model.load(str(directory))
         self._keep_alive = loaded  # its variables die with it
-        self._forward = tf.function(loaded.forward, jit_compile=True, autograph=False)
+        self._tower, self._head = (tf.function(half, jit_compile=True, autograph=False) for half in (loaded.tower, loaded.head))
 
     def predict(self, inputs: NetInputs) -> np.ndarray:
         """Standardised quantiles (n, 3)."""
-        rows = len(inputs.guarded)
-        if rows > BUCKETS[-1]:
-            parts = [self.predict(inputs.take(np.arange(start, min(start + BUCKETS[-1], rows)))) for start in range(0, rows, BUCKETS[-1])]
-            return np.concatenate(parts)
-        bucket = next(size for size in BUCKETS if size >= rows)
-        return in_chunks(
-            self._forward, NetInputs(*(_padded(part, bucket) for part in (inputs.guarded, inputs.free, inputs.codes))), bucket
-        )[:rows]
+        drive = _bucketed(self._tower, inputs.free, inputs.codes)
+        return _bucketed(self._head, inputs.guarded, drive if inputs.rows is None else drive[inputs.rows])
 
-    def warm(self, inputs: NetInputs) -> None:
-        """Compile every bucket; `inputs` is any one row."""
-        for size in BUCKETS:
-            self.predict(inputs.take(np.zeros(size, int)))
+
+def _bucketed(function: Callable[..., Any], *columns: np.ndarray) -> np.ndarray:
+    """A compiled function of rows, (n, width)."""
+    rows, most = len(columns[0]), BUCKETS[-1]
+    parts = []
+    for start in range(0, max(rows, 1), most):
+        count = min(rows - start, most)
+        bucket = next(size for size in BUCKETS if size >= count)
+        parts.append(np.asarray(function(*(tf.constant(_padded(values[start : start + most], bucket)) for values in columns)))[:count])
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _padded(values: np.ndarray, rows: int) -> np.ndarray:

@@ -28,7 +28,7 @@ from carlien_valuation.training.stack import Stack
 from carlien_valuation.training.target import TargetEncoder
 from carlien_valuation.training.text import TextEncoder
 
-FORMAT = 3
+FORMAT = 4
 CARD = "model.json"
 
 
@@ -52,6 +52,8 @@ def save_model(directory: Path, stack: Stack, cold_start: ColdStart | None, card
     directory.mkdir(parents=True, exist_ok=True)
     if not isinstance(stack.network, Bag):
         raise TypeError("only a freshly trained stack can be saved")
+    if not stack.monotone:
+        raise ValueError("only a monotone stack can be served")
     stack.network.save(str(directory / "network"))
     (directory / "encoder.json").write_text(json.dumps(_encoder_document(stack.encoder), ensure_ascii=False), encoding="utf-8")
     np.savez(directory / "arrays.npz", allow_pickle=False, **_arrays(stack))

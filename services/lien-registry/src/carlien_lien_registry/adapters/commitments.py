@@ -15,6 +15,7 @@ from carlien_lien_registry.domain.operations import Record
 from carlien_lien_registry.domain.subjects import subjects_of, vin_subject
 
 TITLE: Final = 2
+_ENCODER: Final = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 _KINDS: Final = {"reservation": 3, "consent": 4, "dispute": 5, "court_order": 6}
 
 
@@ -37,9 +38,8 @@ def lien_of_record(record: bytes) -> Lien:
     return lien
 
 
-def lien_entries(lien: Lien) -> list[bytes]:
-    """The entries of a registration."""
-    record = lien_record(lien)
+def lien_entries(lien: Lien, record: bytes) -> list[bytes]:
+    """The entries of a registration with this canonical record."""
     return [entry(subject_key(subject), LIEN_KIND, record) for subject in subjects_of(lien)]
 
 
@@ -56,11 +56,11 @@ def record_entries(record: Record) -> list[bytes]:
 def entries_of(change: Change) -> list[bytes]:
     """The entries of the record that a change leaves behind."""
     if change.lien is not None:
-        return lien_entries(change.lien)
+        return lien_entries(change.lien, lien_record(change.lien))
     if change.title is not None:
         return title_entries(change.title)
     return record_entries(change.record) if change.record is not None else []
 
 
 def _canonical(record: Mapping[str, Any]) -> bytes:
-    return json.dumps(record, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+    return _ENCODER.encode(record).encode()

@@ -3,6 +3,7 @@
 Rule of the British Columbia Personal Property Registry (bcgov/ppr, `searchkey_vehicle`).
 """
 
+from functools import lru_cache
 from typing import Final
 
 LENGTH: Final = 6
@@ -11,6 +12,8 @@ _LOOK_ALIKES: Final = {
 }  # fmt: skip
 
 
+# Asked for again and again for the same car: by the row, by its entry in the tree, by a search.
+@lru_cache(maxsize=4096)
 def search_key(serial: str) -> str:
     """Six digits: the last six letters or digits, look-alikes folded, any other letter 0, padded with 0 on the left.
 

@@ -8,6 +8,7 @@ from typing import Final
 from carlien.lien.v1 import events_pb2
 from carlien_common import outbox
 from carlien_common.postgres import Connection, Pool
+from carlien_lien_registry.adapters.commitments import entries_of, lien_entries, lien_record
 from carlien_lien_registry.adapters.postgres import tree
 from carlien_lien_registry.adapters.postgres.alerts import ChangeAlerts
 from carlien_lien_registry.adapters.postgres.rows import (
@@ -120,7 +121,9 @@ def place_registrations(changes: Iterable[Change], known: Mapping[str, Position]
         if change.lien is not None:
             if change.kind == _REGISTERED:
                 places[change.lien.registration_number] = change.position
-            change = replace(change, lien=replace(change.lien, position=places[change.lien.registration_number]))
+            place = places[change.lien.registration_number]
+            if place != change.lien.position:
+                change = replace(change, lien=replace(change.lien, position=place))
         placed.append(change)
     return placed
 
@@ -155,10 +158,13 @@ async def _store_liens(conn: Connection, changes: Iterable[Change], in_tree: tre
         )
         for row in ended:
             in_tree.ends(lien_change(row), row["superseded_block"])
-    rows = [lien_row(change, next_block) for change, next_block in pairs]
-    await conn.copy_records_to_table("lien_versions", records=rows, columns=LIEN_COLUMNS)
+    rows = []
     for change, next_block in pairs:
-        in_tree.stands(change, next_block)
+        if change.lien is not None:
+            record = lien_record(change.lien)
+            rows.append(lien_row(change, next_block, record))
+            in_tree.stands(change, next_block, lien_entries(change.lien, record))
+    await conn.copy_records_to_table("lien_versions", records=rows, columns=LIEN_COLUMNS)
 
 
 async def _store_titles(conn: Connection, changes: Iterable[Change], in_tree: tree.TreeChanges) -> None:
@@ -182,7 +188,7 @@ async def _store_titles(conn: Connection, changes: Iterable[Change], in_tree: tr
     rows = [title_row(change, next_block) for change, next_block in pairs]
     await conn.copy_records_to_table("title_versions", records=rows, columns=TITLE_COLUMNS)
     for change, next_block in pairs:
-        in_tree.stands(change, next_block)
+        in_tree.stands(change, next_block, entries_of(change))
 
 
 async def _store_records(conn: Connection, changes: Iterable[Change], in_tree: tree.TreeChanges) -> None:
@@ -206,7 +212,7 @@ async def _store_records(conn: Connection, changes: Iterable[Change], in_tree: t
     rows = [record_row(change, next_block) for change, next_block in pairs]
     await conn.copy_records_to_table("record_versions", records=rows, columns=RECORD_COLUMNS)
     for change, next_block in pairs:
-        in_tree.stands(change, next_block)
+        in_tree.stands(change, next_block, entries_of(change))
 
 
 def _with_next(versions: list[Change]) -> list[tuple[Change, int | None]]:

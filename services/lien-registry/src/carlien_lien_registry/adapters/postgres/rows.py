@@ -5,10 +5,10 @@ from typing import Final
 
 import asyncpg
 
+from carlien_lien_registry.adapters.commitments import lien_record
 from carlien_lien_registry.adapters.records import (
     kind_of,
     lien_from_record,
-    lien_to_record,
     record_from_json,
     record_to_json,
     title_from_record,
@@ -68,8 +68,11 @@ RECORD_COLUMNS: Final = (
 ANCHOR_COLUMNS: Final = ("block_number", "msp_id", "root", "posted_block", "posted_at", "tx_id")
 
 
-def lien_row(change: Change, superseded_block: int | None) -> tuple[object, ...]:
-    """One row of lien_versions, in the order of LIEN_COLUMNS; ValueError where the change is none of a lien."""
+def lien_row(change: Change, superseded_block: int | None, record: bytes | None = None) -> tuple[object, ...]:
+    """One row of lien_versions, in the order of LIEN_COLUMNS; ValueError where the change is none of a lien.
+
+    `record` is the lien's canonical record, where the caller has it already.
+    """
     lien = change.lien
     if lien is None:
         raise ValueError("the change is none of a lien")
@@ -92,7 +95,7 @@ def lien_row(change: Change, superseded_block: int | None) -> tuple[object, ...]
         registered.block_number,
         registered.tx_index,
         registered.change_index,
-        json.dumps(lien_to_record(lien), separators=(",", ":")),
+        (record or lien_record(lien)).decode(),
     )
 
 

@@ -35,12 +35,12 @@ class TreeChanges:
     ended: list[tuple[int, bytes, int]] = field(default_factory=list)
     buckets: dict[int, set[int]] = field(default_factory=dict)
 
-    def stands(self, change: Change, until: int | None) -> None:
-        """A record stands from its change until another block's change replaces it."""
+    def stands(self, change: Change, until: int | None, entries: Iterable[bytes]) -> None:
+        """A record with these entries stands from its change until another block's change replaces it."""
         block = change.position.block_number
         if until == block:
             return
-        for entry in entries_of(change):
+        for entry in entries:
             bucket = bucket_of(entry)
             self.rows.append((bucket, entry, block, until))
             self.buckets.setdefault(block, set()).add(bucket)

@@ -87,6 +87,8 @@ def test_rsa_in_blocks() -> None:
     assert Keyring(rsa=(RSA_KEY,)).decrypt(Encryption.RSA, sealed) == data
     with pytest.raises(DecryptionError):
         Keyring().decrypt(Encryption.RSA, sealed)
+    with pytest.raises(DecryptionError):
+        Keyring(rsa=(RSA_KEY,)).decrypt(Encryption.RSA, sealed * 9)
 
 
 @pytest.mark.parametrize("encryption", [Encryption.SM2, Encryption.ABNORMAL, Encryption.INVALID])

@@ -90,6 +90,16 @@ async def test_who_guesses_a_platform_is_refused_and_cut_off(user: str, password
         assert bench.metrics.counts == {"CREDENTIAL": 5}
 
 
+async def test_who_tries_keys_without_a_login_is_cut_off() -> None:
+    async with Bench(platforms=PLATFORMS) as bench:
+        bench.access.allow()
+        device = await bench.device()
+        for _ in range(5):
+            assert await device.ask(sealed(login(), Encryption.AES128, SM4)) == Response.ERROR
+        assert await device.closed()
+        assert bench.metrics.counts == {"ENCRYPTED": 5}
+
+
 async def test_encrypted_records_are_opened_with_the_keys_of_who_sends_them() -> None:
     async with Bench(platforms=PLATFORMS) as bench:
         bench.access.allow()
@@ -134,8 +144,9 @@ async def test_a_car_is_activated_with_the_key_its_device_was_registered_with() 
         assert await answer(device, activation(signer, signer.public, SECOND)) == failed
         activated = Command.ACTIVATION_RESPONSE, Response.SUCCESS, b"\x01\0"
         assert await answer(device, activation(signer, b"\x04" + signer.public)) == activated
-        assert bench.metrics.counts == {"NOT_REGISTERED": 2, "SIGNATURE": 2, "ACTIVATION": 1}
-        await device.close()
+        assert (await answer(device, activation(signer, signer.public)))[1] == Response.ERROR
+        assert await device.closed()
+        assert bench.metrics.counts == {"NOT_REGISTERED": 2, "SIGNATURE": 2, "ACTIVATION": 1, "UNSUPPORTED": 1}
 
 
 async def _logs_in(port: int, tls: ssl.SSLContext) -> None:

@@ -19,6 +19,8 @@ log = get_logger(__name__)
 
 DELIVERY_TIMEOUT_S = 30.0
 """After that a frame has failed and its device is not told: it sends again."""
+_STOP_S = 10.0
+"""How long a stop waits for the broker."""
 _LINGER_MS = 5
 _REPORTS_EVERY_S = 0.004
 """How often reports are fetched while frames are in flight: shorter than the linger, so that it adds little to an acknowledgement."""
@@ -72,17 +74,22 @@ class KafkaFramePublisher:
         self._loop = asyncio.get_running_loop()
         self._broken: asyncio.Future[None] = self._loop.create_future()
         self._in_flight = 0
-        self._polling = False
+        self._all_reported = asyncio.Event()
+        self._all_reported.set()
         self._producer = Producer({**producer_options(settings), "error_cb": self._error})
 
     async def __aenter__(self) -> "KafkaFramePublisher":
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Waits for the fate of what was handed over, at most as long as a frame has."""
-        left = await asyncio.to_thread(self._producer.flush, DELIVERY_TIMEOUT_S)
-        if left:
-            log.warning("frames_abandoned", count=left)
+        """Waits a while for the fate of what was handed over; what is left was told to no device, so nothing is lost."""
+        try:
+            async with asyncio.timeout(_STOP_S):
+                await self._all_reported.wait()
+        except TimeoutError:
+            log.warning("frames_abandoned", count=self._in_flight)
+            self._producer.purge()
+            self._producer.poll(0)
         self._broken.cancel()
 
     async def run(self) -> None:
@@ -114,25 +121,23 @@ class KafkaFramePublisher:
         except (BufferError, KafkaException) as error:
             log.warning("frame_not_handed_over", error=type(error).__name__)
             self._loop.call_soon(reported, KafkaError(KafkaError._QUEUE_FULL))  # noqa: SLF001 - so are local errors named
-        if not self._polling:
-            self._polling = True
+        if self._all_reported.is_set():
+            self._all_reported.clear()
             self._loop.call_later(_REPORTS_EVERY_S, self._fetch_reports)
 
     def _fetch_reports(self) -> None:
         """Runs the callbacks of all reports there are, here in the loop's own thread."""
-        if self._producer.poll(0):
-            self.drained()
-        if self._in_flight:
-            self._loop.call_later(_REPORTS_EVERY_S, self._fetch_reports)
-        else:
-            self._polling = False
+        try:
+            if self._producer.poll(0):
+                self.drained()
+        finally:
+            if self._in_flight:
+                self._loop.call_later(_REPORTS_EVERY_S, self._fetch_reports)
+            else:
+                self._all_reported.set()
 
     def _error(self, error: KafkaError) -> None:
-        """Called from poll or flush. A broker that is away is none of these: the client tries again by itself."""
+        """Called from poll, in the loop's thread. Of a broker that is away it only tells: the client tries again by itself."""
         log.warning("producer_error", error=error.name(), fatal=error.fatal())
         if error.fatal() and not self._broken.done():
-            self._loop.call_soon_threadsafe(self._fail, error)
-
-    def _fail(self, error: KafkaError) -> None:
-        if not self._broken.done():
             self._broken.set_exception(RuntimeError(f"the frame producer can't go on: {error.name()}"))

@@ -21,6 +21,8 @@ from carlien_telematics.codecs.gb32960 import Encryption, decode_time
 BLOCK_BITS = 128
 KEY_BYTES = 16
 _PKCS1_OVERHEAD = 11
+MAX_RSA_BLOCKS = 16
+"""Most of one message: a private operation takes most of a millisecond, and everybody waits for it."""
 SYMMETRIC = {Encryption.AES128: AES128, Encryption.SM4: SM4}
 
 
@@ -66,7 +68,7 @@ def _block_plain(encryption: int, key: bytes, data: bytes) -> bytes | None:
 
 def _rsa_plain(key: RSAPrivateKey, data: bytes) -> bytes | None:
     size = key.key_size // 8
-    if not data or len(data) % size:
+    if not data or len(data) % size or len(data) > MAX_RSA_BLOCKS * size:
         return None
     try:
         return b"".join(key.decrypt(data[at : at + size], PKCS1v15()) for at in range(0, len(data), size))

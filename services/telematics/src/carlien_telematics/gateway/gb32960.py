@@ -42,12 +42,13 @@ _ACTIVATED, _NOT_ACTIVATED = b"\x01\x00", b"\x02\x00"
 class Gb32960Connection(DeviceConnection[bytes]):
     """Messages are whole frames, envelope checked."""
 
-    __slots__ = ("_cars", "_platform", "_vin_bytes")
+    __slots__ = ("_activated", "_cars", "_platform", "_vin_bytes")
     protocol = "gb32960"
 
     def __init__(self, gateway: "Gateway") -> None:
         super().__init__(gateway, StreamParser())
         self._vin_bytes = b""
+        self._activated = False
         self._platform: Platform | None = None
         self._cars: set[str] | None = None
         """Devices a platform has spoken for on this connection."""
@@ -70,6 +71,8 @@ class Gb32960Connection(DeviceConnection[bytes]):
             opened = self._opened(message)
             if opened is None:
                 self._refuse(message, Refusal.ENCRYPTED)
+                if not self.admitted:  # trying keys costs us more than it costs whoever sends
+                    self._login_refused()
                 return True
             message = opened
         return self._judge(message, access) if self._platform is None else self._take_of_platform(message, access, self._platform)
@@ -256,9 +259,12 @@ class Gb32960Connection(DeviceConnection[bytes]):
         signing = [device for device in access.devices if device.signing_key is not None]
         if not signing or activation.vin != vin:
             self._activation_answer(raw, Refusal.NOT_REGISTERED)
+        elif self._activated:  # once will do: a message recorded from the car would keep us busy for nothing
+            self._activation_answer(raw, Refusal.UNSUPPORTED)
         elif not any(_signed_by(device, activation) for device in signing):
             self._activation_answer(raw, Refusal.SIGNATURE)
         else:
+            self._activated = True
             self._activation_answer(raw, None)
             return
         self._login_refused()

@@ -16,6 +16,7 @@ import asyncpg
 from faults.telematics_fleet import telematics
 from kafka import KafkaAdminClient
 
+from benchmarks import telematics_insight
 from benchmarks.measure import Figure, Session
 from benchmarks.telematics_fleet import ten_thousand
 from benchmarks.telematics_load import RATE, database, frames, socket_to_row, stages
@@ -83,7 +84,6 @@ async def bare_copy(dsn: str, mix: list[bytes], count: int = 20_000) -> float:
 
 async def run(session: Session) -> list[Figure]:
     """Measure the codecs, then the path from socket to row, and that nothing acknowledged is missing or there twice."""
-    del session
     mix, source = frames()
     figures = decoding(mix, source)
     topic = f"bench.{secrets.token_hex(4)}.frames"
@@ -118,4 +118,5 @@ async def run(session: Session) -> list[Figure]:
         Figure(f"frame acknowledgement at {RATE:.0f} offered/s, p99", p99 / 1000, "s"),
         *(Figure(f"processor time of a frame in the {part}", seconds * 1e6, "µs") for part, seconds in spent.items()),
         *fleet,
+        *await telematics_insight.run(session),
     ]

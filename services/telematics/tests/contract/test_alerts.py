@@ -6,6 +6,7 @@ from collections.abc import AsyncIterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import asyncpg
 import grpc
 import pytest
@@ -205,6 +206,33 @@ async def test_an_analyst_sees_neither_a_place_nor_a_minute_and_every_read_is_no
         ("ListGeofences", "analyst"),
         ("ListGeofences", "collections"),
     }
+
+
+async def test_neither_event_nor_metric_nor_log_tells_a_place_or_a_car(
+    service: Service, database: "Connection", capfd: pytest.CaptureFixture[str]
+) -> None:
+    device = await service.connect()
+    assert await device.ask(login(TOWED, ICCID)) == Response.SUCCESS
+    await send(device, parked(TOWED, range(560, 580, 5), north_km=6))
+    await eventually(service, TOWED, bool)
+    await device.close()
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{service.running.app.metrics_port}/metrics") as answer:
+        told = await answer.text()
+    assert 'carlien_telematics_alert_changes_total{kind="TOW"' in told
+    told += "".join(capfd.readouterr())
+    for secret in (TOWED, REMOVED, "pawn-1", "home-1", f"{HOME[0]:.1f}", f"{HOME[1]:.1f}"):
+        assert secret not in told
+    for message in (events_pb2.AlertChanged, events_pb2.ProfileChanged):
+        assert not fields(message.DESCRIPTOR) & {"latitude", "longitude", "position", "heading_deg", "altitude_m"}
+    # a coordinate would be there as a double: none of the values is near one
+    for row in await database.fetch("SELECT value FROM outbox WHERE topic = 'carlien.telematics.alert.v1'"):
+        alert = events_pb2.AlertChanged.FromString(row["value"]).alert
+        assert not any(abs(item.value - degrees) < 0.2 for item in alert.evidence for degrees in HOME)
+
+
+def fields(descriptor: Any) -> set[str]:
+    found = {field.name for field in descriptor.fields}
+    return found.union(*(fields(field.message_type) for field in descriptor.fields if field.message_type is not None))
 
 
 async def test_a_list_has_pages_and_only_cars_with_a_consent(service: Service, database: "Connection") -> None:

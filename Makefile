@@ -82,3 +82,9 @@ test-chart: setup $(HELM) ## Lint the Helm chart, compare it with its golden ren
 .PHONY: images
 images: ## Build the services' images (S=pricing: one; BASE_IMAGE=…: on that base); prints their sizes
 	@deploy/images/build.sh $(S)
+
+.PHONY: test-containers
+test-containers: setup ## Contract tests with PostgreSQL and Kafka from testcontainers, on images built here
+	@deploy/compose/build.sh postgres kafka
+	@env -u POSTGRES_ADMIN_DSN -u KAFKA_BOOTSTRAP CARLIEN_TEST_STRICT=1 .venv/bin/python -m pytest -m "not faults" \
+	    services/common/tests/contract services/telematics/tests/contract services/pricing/tests/contract services/valuation/tests/contract

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the images of what the services need: carlien-postgres, carlien-kafka, carlien-fabric, carlien-chaincode.
-# BASE_IMAGE as in deploy/images/build.sh; jars and Fabric's binaries are those that `make setup` cached.
+# Usage: deploy/compose/build.sh [name …]. BASE_IMAGE as in deploy/images/build.sh; jars and Fabric's binaries are those that `make setup` cached.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 docker=${DOCKER:-docker}
@@ -19,7 +19,9 @@ cp "$cache/fabric-$(digest deploy/fabric/tools/go.sum)"/bin/{peer,orderer} "$con
 cp -r deploy/fabric/builders/ccaas "$context/fabric/builders/"
 (cd services/lien-registry/chaincode && CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o "$context/chaincode/mortgage-asset" .)
 chmod +x "$context"/*/entrypoint.sh
-for name in postgres kafka fabric chaincode; do
+names=("$@")
+[ $# -gt 0 ] || names=(postgres kafka fabric chaincode)
+for name in "${names[@]}"; do
     begin=$SECONDS
     arguments=(--network host)
     [ "$name" = chaincode ] || arguments+=(--build-arg "BASE_IMAGE=$base")

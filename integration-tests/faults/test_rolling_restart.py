@@ -47,10 +47,11 @@ async def replicas(service: str, folder: Path) -> AsyncIterator[tuple[Replica, R
 
 
 async def roll(pair: tuple[Replica, Replica]) -> None:
-    """Restart one, wait until it is ready, then the other: what a Deployment with maxUnavailable 0 does."""
+    """Restart one, wait until it is ready and found, then the other: what a Deployment with maxUnavailable 0 does."""
     for one in pair:
         await one.stop()
         await one.start()
+        await one.found()
 
 
 @contextlib.asynccontextmanager

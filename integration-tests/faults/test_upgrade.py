@@ -9,8 +9,10 @@ import contextlib
 import io
 import json
 import logging
+import os
 import random
 import subprocess
+import sys
 import tarfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -47,6 +49,19 @@ def previous(tmp_path_factory: pytest.TempPathFactory) -> str:
     return ":".join(map(str, (*sorted(folder.glob("services/*/src")), folder / "protos/gen")))
 
 
+def _model_of(python_path: str, folder: Path) -> Path:
+    """A model of that release: CARLIEN_PREVIOUS_MODEL_DIR, or one it trains here on cars it makes up."""
+    if given := os.environ.get("CARLIEN_PREVIOUS_MODEL_DIR"):
+        return Path(given)
+    run = [sys.executable, "-c", "from carlien_valuation.cli import main; raise SystemExit(main())"]
+    environment = {**os.environ, "PYTHONPATH": python_path}
+    sample, model = folder / "sample", folder / "model"
+    subprocess.run([*run, "sample-data", "--out", str(sample), "--seed", "1"], env=environment, check=True, capture_output=True)
+    train = ["train", "--listings", str(sample / "listings.csv"), "--mapping", str(sample / "mapping.yaml"), "--out", str(model), "--quick"]
+    subprocess.run([*run, *train, "--seed", "1"], env=environment, check=True, capture_output=True)
+    return model
+
+
 @contextlib.asynccontextmanager
 async def _channels(pki: Path, ports: tuple[str, str]) -> AsyncIterator[Callable[[str, str], grpc.aio.Channel]]:
     target = "ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports)
@@ -77,8 +92,11 @@ async def test_upgrade(service: str, previous: str, make_database: Callable[[], 
     stack = environment_of(service)
     database = make_database()
     ports = (str(free_port()), str(free_port()))
-    old = Replica(service, tmp_path, {"CARLIEN_POSTGRES_DSN": database, "CARLIEN_GRPC_PORT": ports[0]}, previous)
-    new = Replica(service, tmp_path, {"CARLIEN_POSTGRES_DSN": database, "CARLIEN_GRPC_PORT": ports[1]})
+    common = {"CARLIEN_POSTGRES_DSN": database, "CARLIEN_STOP_DRAIN_S": "1"}
+    # A model directory belongs to the release that trained it.
+    model = {"CARLIEN_MODEL_DIR": str(await asyncio.to_thread(_model_of, previous, tmp_path))} if service == "valuation" else {}
+    old = Replica(service, tmp_path, {**common, **model, "CARLIEN_GRPC_PORT": ports[0]}, previous)
+    new = Replica(service, tmp_path, {**common, "CARLIEN_GRPC_PORT": ports[1]})
     reader = await asyncio.to_thread(Reader, stack["CARLIEN_KAFKA_BOOTSTRAP"], (APPRAISALS, LIENS, QUOTES))
     # The stack's own process would share the consumer groups.
     await local("stop", service)
@@ -93,6 +111,7 @@ async def test_upgrade(service: str, previous: str, make_database: Callable[[], 
             calling = asyncio.create_task(keep_up(call, RATE, done, load))
             await new.migrate()
             await new.start()
+            await new.found()
             await old.stop()
             await asyncio.sleep(1)
             done.set()

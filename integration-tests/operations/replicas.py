@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -12,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _READY_SECONDS = 180.0
+# A call of a caller, not of a probe, that it has answered.
+_ANSWERED = re.compile(rb'grpc_server_handled_total\{grpc_code="OK"[^}]*grpc_service="carlien\.[^}]*\} [1-9]').search
 
 
 def state() -> Path:
@@ -84,16 +87,30 @@ class Replica:
             self.process.send_signal(signal.SIGTERM)
             assert await self.process.wait() == 0, self.log.read_text()[-2000:]
 
+    async def found(self) -> None:
+        """Wait until callers have found it: in a cluster `minReadySeconds` gives them that time."""
+        async with asyncio.timeout(_READY_SECONDS):
+            while not _ANSWERED(await self._get("/metrics")):  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.1)
+
+    async def _get(self, path: str) -> bytes:
+        return await get(int(self.environment["CARLIEN_METRICS_PORT"]), path)
+
+
+async def get(metrics_port: int, path: str) -> bytes:
+    """The answer of a metrics port, empty where there is none."""
+    with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        reader, writer = await asyncio.open_connection("127.0.0.1", metrics_port)
+        writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        answer = await reader.read()
+        writer.close()
+        return answer
+    return b""
+
 
 async def ready(metrics_port: int) -> bool:
     """What /readyz says."""
-    with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-        reader, writer = await asyncio.open_connection("127.0.0.1", metrics_port)
-        writer.write(b"GET /readyz HTTP/1.0\r\n\r\n")
-        line = await reader.readline()
-        writer.close()
-        return b" 200 " in line
-    return False
+    return b" 200 " in (await get(metrics_port, "/readyz")).partition(b"\r\n")[0]
 
 
 @contextlib.asynccontextmanager

@@ -1,6 +1,7 @@
 """Fixtures for every part's tests. Addresses come from the environment that the local stack writes (`source .local/env`).
 
-Without an address a test that needs it is skipped, saying so; with CARLIEN_TEST_STRICT=1 (as in `make test`) it fails instead.
+Without an address PostgreSQL and Kafka come from containers where a Docker engine answers and has their images
+(`make test-containers`); else a test that needs them is skipped, saying so, and with CARLIEN_TEST_STRICT=1 (as in `make test`) fails.
 Heavy imports are inside: pytest loads this module in every run.
 """
 
@@ -14,6 +15,7 @@ import secrets
 import threading
 import warnings
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -73,10 +75,26 @@ def in_thread(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     return results[0]
 
 
+def _dependency(name: str, image: str, start: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
+    """An address from the environment, else of a container, else none."""
+    from carlien_common.testing import containers
+
+    if os.environ.get(name) or not containers.available(image):
+        yield from_environment(name)
+        return
+    with start() as address:
+        # Some tests start processes that look there.
+        os.environ[name] = address
+        yield address
+        del os.environ[name]
+
+
 @pytest.fixture(scope="session")
-def postgres_admin_dsn() -> str:
+def postgres_admin_dsn() -> Iterator[str]:
     """A role that may create databases."""
-    return from_environment("POSTGRES_ADMIN_DSN")
+    from carlien_common.testing import containers
+
+    yield from _dependency("POSTGRES_ADMIN_DSN", containers.POSTGRES, containers.postgres)
 
 
 @pytest.fixture(scope="session")
@@ -115,9 +133,11 @@ def postgres_dsn(make_database: Callable[[], str]) -> str:
 
 
 @pytest.fixture(scope="session")
-def kafka_bootstrap() -> str:
+def kafka_bootstrap() -> Iterator[str]:
     """The broker."""
-    return from_environment("KAFKA_BOOTSTRAP")
+    from carlien_common.testing import containers
+
+    yield from _dependency("KAFKA_BOOTSTRAP", containers.KAFKA, containers.kafka)
 
 
 @pytest.fixture(scope="session")

@@ -120,8 +120,10 @@ async def running(settings: TelematicsSettings) -> AsyncIterator[Running]:
         if "api" in components:
             policy = Policy.load(PACKAGE, settings.policy_file)
             producer = await app.enter(kafka.producer(settings, "telematics-ingest"))
+            uploads = PostgresPresence(pool, "api")
+            app.spawn("uploads", uploads.run())
             publisher = IngestPublisher(producer, f"/{settings.org}/telematics/api", settings.frame_topic)
-            services = registrations(pool, FrameIngestion(book, publisher.send), f"/{settings.org}/telematics")
+            services = registrations(pool, FrameIngestion(book, publisher.send, uploads.note), f"/{settings.org}/telematics")
             server = await app.enter(grpc_server(settings, services, policy=policy, health=app.health))
             service.grpc_port = server.port
         yield service

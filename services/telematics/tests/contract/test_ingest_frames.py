@@ -71,6 +71,9 @@ async def test_uploaded_frames_become_records_and_state_once(service: Service, d
         return count
 
     await eventually(stored, lambda count: count == 1_200)
+    device = device_service_pb2.GetDeviceRequest(device_id=f"OEM-{CAR}")
+    seen = await eventually(lambda: service.devices.GetDevice(device), lambda got: got.device.HasField("last_seen_at"))
+    assert (seen.device.online, seen.device.online_reason) == (False, "UPLOADED")
     state = await eventually(
         lambda: service.telematics.GetVehicleState(telematics_service_pb2.GetVehicleStateRequest(vin=CAR)),
         lambda got: got.state.odometer_km == 2_199.0,

@@ -56,6 +56,7 @@ class OnlineReason(StrEnum):
     RETIRED = "RETIRED"
     DATABASE_UNAVAILABLE = "DATABASE_UNAVAILABLE"
     GATEWAY_STOPPED = "GATEWAY_STOPPED"
+    UPLOADED = "UPLOADED"
 
 
 @dataclass(frozen=True, slots=True)

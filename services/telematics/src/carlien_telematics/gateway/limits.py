@@ -28,5 +28,3 @@ class Limits:
     """Sustained rate of one connection; above it its socket is read only once a second."""
     platform_frames_per_second: float = 10_000.0
     """Sustained rate of a platform's connection, which carries many cars."""
-    held_messages: int = 1_024
-    """Messages kept while the car's access is looked up; reading stops meanwhile, so one read's worth is enough."""

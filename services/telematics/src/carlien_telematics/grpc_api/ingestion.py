@@ -1,11 +1,13 @@
 """IngestFrames: converts a stream of frames, one bad one at a time."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from carlien.telematics.v1 import telematics_service_pb2, telemetry_frame_pb2
+from carlien_common.domain.clock import Clock, utc_now
 from carlien_common.domain.errors import DomainError, collect_violations, invalid
 from carlien_common.wire import instant_from_proto
 from carlien_telematics.codecs import vss
+from carlien_telematics.domain.devices import OnlineReason, Presence
 from carlien_telematics.metrics import INGEST_REFUSED
 from carlien_telematics.service import ingesting
 from carlien_telematics.service.access import AccessBook
@@ -17,13 +19,17 @@ Requests = AsyncIterator[telematics_service_pb2.IngestFramesRequest]
 class FrameIngestion:
     """The rpc's work; the servicer hands its stream over."""
 
-    def __init__(self, book: AccessBook, send: ingesting.Send) -> None:
+    def __init__(self, book: AccessBook, send: ingesting.Send, note: Callable[[Presence], None], clock: Clock = utc_now) -> None:
         self._book = book
         self._send = send
+        self._note = note
+        self._clock = clock
 
     async def take(self, requests: Requests) -> telematics_service_pb2.IngestFramesResponse:
         """See `service.ingesting.ingest`."""
         result = await ingesting.ingest(_frames(requests), self._book, self._send, _count)
+        for device_id in result.devices:
+            self._note(Presence(device_id, self._clock(), online=False, reason=OnlineReason.UPLOADED))
         return telematics_service_pb2.IngestFramesResponse(
             accepted_count=result.accepted, refused_count=result.refused_count, refused=map(_refused_to_proto, result.refused)
         )

@@ -43,6 +43,8 @@ class Ingested:
     accepted: int = 0
     refused_count: int = 0
     refused: list[Refused] = field(default_factory=list)
+    devices: set[str] = field(default_factory=set)
+    """Whose frames were taken."""
 
 
 Send = Callable[[str, str, str, bytes], Coroutine[Any, Any, object]]
@@ -74,6 +76,7 @@ async def ingest(frames: AsyncIterator[UploadedFrame | DomainError], book: Acces
             else:
                 sending = send(frame.vin, frame.device_id, protocol.value, vss.encode(frame.said))
                 on_their_way.append(asyncio.create_task(sending))
+                result.devices.add(frame.device_id)
                 if len(on_their_way) >= _ON_THEIR_WAY:
                     await on_their_way[0]
                     on_their_way.popleft()

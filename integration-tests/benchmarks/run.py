@@ -15,7 +15,7 @@ from rich.table import Table
 from benchmarks.measure import Figure, Session
 from loan_scenario.clients import Clients, Stack
 
-AREAS = ("valuation", "lien-registry", "telematics", "pricing", "platform")
+AREAS = ("valuation", "lien-registry", "lien-scale", "telematics", "pricing", "platform")
 
 
 async def measured(areas: list[str], console: Console) -> list[Figure]:

@@ -51,6 +51,10 @@ class Clients:
 
     def stub(self, stub: Callable[[grpc.aio.Channel], T], address: str, role: str, org: str = "org1") -> T:
         """Return a stub that calls `address` with the certificate of `org`/`role`."""
+        return stub(self.channel(address, role, org))
+
+    def channel(self, address: str, role: str, org: str = "org1") -> grpc.aio.Channel:
+        """Return the channel to `address` with the certificate of `org`/`role`."""
         key = (address, org, role)
         if key not in self._channels:
             folder = self.stack.pki / org
@@ -60,7 +64,7 @@ class Clients:
                 certificate_chain=(folder / f"{role}.crt").read_bytes(),
             )
             self._channels[key] = grpc.aio.secure_channel(address, credentials)
-        return stub(self._channels[key])
+        return self._channels[key]
 
     async def close(self) -> None:
         """Close every channel."""

@@ -175,7 +175,7 @@ async def serve(settings: LienRegistrySettings, clock: Clock = utc_now, started:
         anchoring = Anchoring(tree, MortgageAssetAnchors(ledger), progress)
         certifier = FabricCertifier(access.signer, access.chain)
         stored = PostgresCertificates(pool, settings.org)
-        finder = Searches(reader, stored, certifier, anchoring, tree, lien_record, progress, hasher, clock)
+        finder = Searches(reader, stored, certifier, anchoring, lien_record, progress, hasher, clock)
         details = PostgresDetails(pool)
 
         sender = await app.enter(producer(settings, f"carlien-{NAME}"))

@@ -20,7 +20,7 @@ from carlien_lien_registry.adapters.postgres.certificates import PostgresCertifi
 from carlien_lien_registry.adapters.postgres.details import PostgresDetails
 from carlien_lien_registry.adapters.postgres.projection import PostgresProjection
 from carlien_lien_registry.adapters.postgres.reading import PostgresReader
-from carlien_lien_registry.adapters.postgres.tree import PostgresTree
+from carlien_lien_registry.adapters.postgres.tree import PostgresTree, entries_as_of
 from carlien_lien_registry.adapters.postgres.writes import PostgresWrites
 from carlien_lien_registry.service.ports import CheckpointMoved, Endorsed, LedgerCall, LedgerForked, SearchSubject, WriteRequest, WriteState
 from carlien_lien_registry.wire import event_to_proto
@@ -291,4 +291,5 @@ async def test_the_stored_tree_is_that_of_the_definition_as_of_every_block(
             assert all(node == unchanged.get(bucket, bytes(32)) for bucket, node in found.items())
     newest = len(blocks) - 1
     buckets = expected.buckets(newest)
-    assert await stored.entries(sorted(buckets), newest) == buckets
+    async with pool.acquire() as conn:
+        assert await entries_as_of(conn, sorted(buckets), newest) == buckets

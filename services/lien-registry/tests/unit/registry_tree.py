@@ -41,10 +41,6 @@ class FakeTreeStore:
             if before.get(bucket) != now.get(bucket)
         }
 
-    async def entries(self, buckets: Sequence[int], as_of_block: int) -> Mapping[int, Sequence[bytes]]:
-        now = self.buckets(as_of_block)
-        return {bucket: now.get(bucket, []) for bucket in buckets}
-
     async def state(self) -> AnchorState:
         known = [anchor for anchor in self.anchors if anchor.block_number <= self.read_model]
         changed = [change.position.block_number for change in self.changes if change.position.block_number <= self.read_model]

@@ -223,13 +223,15 @@ class SearchSubject:
 class Found:
     """Registrations found, in order of registration, and the last block they take into account.
 
-    `proven` are those that stood as of an earlier block, where one was asked for; `since` are the changes after it.
+    `proven` are those that stood as of an earlier block, where one was asked for, `since` are the changes after it, `entries`
+    what stood then in the tree's buckets asked for, in ascending order.
     """
 
     liens: tuple[Lien, ...]
     as_of_block: int
     proven: tuple[Lien, ...] = ()
     since: tuple[Change, ...] = ()
+    entries: Mapping[int, Sequence[bytes]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,10 +259,6 @@ class TreeStore(Protocol):
 
     async def changed_buckets(self, after: int, until: int) -> Mapping[int, bytes]:
         """Return the nodes as of block `until` of all buckets that changed after block `after` (-1: of all)."""
-        ...
-
-    async def entries(self, buckets: Sequence[int], as_of_block: int) -> Mapping[int, Sequence[bytes]]:
-        """Return the entries of some buckets as of a block, in ascending order."""
         ...
 
     async def state(self) -> AnchorState:

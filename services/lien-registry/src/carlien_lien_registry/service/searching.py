@@ -1,7 +1,7 @@
 """Searching the registry and certifying what was found."""
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -27,10 +27,10 @@ ANCHOR_SECONDS: Final = 2.0
 class SearchReader(Protocol):
     """Searching the read model."""
 
-    async def search(self, subject: SearchSubject, as_of: dt.datetime | None, since: int | None = None) -> Found:
+    async def search(self, subject: SearchSubject, as_of: dt.datetime | None, since: int = -1, buckets: Sequence[int] = ()) -> Found:
         """Return matching registrations as they are now, or were known by `as_of`, with the block they're as of.
 
-        With `since` also those that matched as of that block, and what changed after it.
+        Without `as_of` also those that matched as of block `since`, what changed after it, and what the tree's buckets held then.
         """
         ...
 
@@ -44,14 +44,6 @@ class Prover(Protocol):
 
     async def covered(self, block_number: int, timeout: float) -> bool:
         """Wait until that root takes a block into account; False where it won't within the time."""
-        ...
-
-
-class Entries(Protocol):
-    """What stands in the tree's buckets."""
-
-    async def entries(self, buckets: Sequence[int], as_of_block: int) -> Mapping[int, Sequence[bytes]]:
-        """Return the entries of some buckets as of a block, in ascending order."""
         ...
 
 
@@ -100,7 +92,6 @@ class Searches:
         certificates: CertificateStore,
         certifier: Certifier,
         prover: Prover,
-        entries: Entries,
         to_record: Callable[[Lien], bytes],
         progress: Progress,
         hasher: DebtorHasher,
@@ -111,7 +102,6 @@ class Searches:
         self._certificates = certificates
         self._certifier = certifier
         self._prover = prover
-        self._entries = entries
         self._to_record = to_record
         self._progress = progress
         self._hasher = hasher
@@ -132,7 +122,8 @@ class Searches:
         # The tree is of what is current: how things stood at a past time it can't show.
         anchored = None if request.as_of is not None else self._prover.prove(_tree_subjects(request, hashes))
         agreed = anchored.agreement.block_number if anchored else -1
-        found = await self._reader.search(_subject(request, hashes), request.as_of, agreed)
+        buckets = [path.bucket for path in anchored.paths] if anchored else []
+        found = await self._reader.search(_subject(request, hashes), request.as_of, agreed, buckets)
         search = Search(
             certificate_number=await self._certificates.next_number(),
             searched_at=searched_at,
@@ -142,7 +133,7 @@ class Searches:
             known_to_block=found.as_of_block,
             ledger_height=max(self._progress.height, found.as_of_block),
             known_since=tuple(_since(change) for change in found.since),
-            proof=await self._proof(anchored, found) if anchored else None,
+            proof=self._proof(anchored, found) if anchored else None,
         )
         metrics.SEARCHES.labels(str(bool(search.hits)).lower()).inc()
         certificate = await self._certifier.sign(search)
@@ -156,19 +147,18 @@ class Searches:
             raise not_found("CERTIFICATE_UNKNOWN", "There is no certificate with this number.")
         return certificate
 
-    async def _proof(self, anchored: Anchored, found: Found) -> Proof:
+    def _proof(self, anchored: Anchored, found: Found) -> Proof:
         """Put the proof together. UNAVAILABLE READ_MODEL_DAMAGED rather than one that doesn't hold."""
         agreement = anchored.agreement
-        buckets = await self._entries.entries([path.bucket for path in anchored.paths], agreement.block_number)
         subjects = []
         for path in anchored.paths:
-            entries = buckets[path.bucket]
+            entries = found.entries[path.bucket]
             if bucket_hash(entries) != path.leaf:
                 raise _damaged("the tree's entries aren't those that were anchored")
             subjects.append(SubjectProof(path.subject, b"".join(entries), path.siblings))
         records = tuple(self._to_record(lien) for lien in found.proven)
         keys = {subject_key(path.subject) for path in anchored.paths}
-        committed = {one[KEY_BYTES:] for entries in buckets.values() for one in entries if one[:KEY_BYTES] in keys}
+        committed = {one[KEY_BYTES:] for entries in found.entries.values() for one in entries if one[:KEY_BYTES] in keys}
         if any(entry(b"", LIEN_KIND, record) not in committed for record in records):
             raise _damaged("a registration isn't as it was anchored")
         return Proof(agreement.root, agreement.msp_ids, tuple(subjects), records)

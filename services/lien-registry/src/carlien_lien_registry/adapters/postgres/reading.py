@@ -7,7 +7,7 @@ from typing import Final
 
 import asyncpg
 
-from carlien_common.postgres import Pool
+from carlien_common.postgres import Connection, Pool
 from carlien_lien_registry.adapters.postgres.rows import (
     LIEN_COLUMNS,
     RECORD_COLUMNS,
@@ -18,6 +18,7 @@ from carlien_lien_registry.adapters.postgres.rows import (
     title_change,
     title_of,
 )
+from carlien_lien_registry.adapters.postgres.tree import entries_as_of
 from carlien_lien_registry.domain.changes import Change
 from carlien_lien_registry.domain.liens import Lien, Position, Title
 from carlien_lien_registry.domain.operations import Record
@@ -28,9 +29,6 @@ _TITLE: Final = ", ".join(TITLE_COLUMNS)
 _IN_ORDER: Final = "ORDER BY registered_block, registered_tx_index, registered_change_index"
 # bcgov/ppr caps its hit lists the same way.
 MAX_HITS: Final = 5_000
-
-# Later than any block: only what is current.
-_NEVER: Final = 2**62
 
 # One statement sees one snapshot: the hits and the block they are as of can't disagree.
 _CURRENT: Final = f"""
@@ -150,32 +148,36 @@ class PostgresReader:
         changes += [record_change(row) for row in await self._pool.fetch(_RECORDS_OF_TX, tx_id)]
         return tuple(sorted(changes, key=lambda change: change.position))
 
-    async def search(self, subject: SearchSubject, as_of: dt.datetime | None, since: int | None = None) -> Found:
+    async def search(self, subject: SearchSubject, as_of: dt.datetime | None, since: int = -1, buckets: Sequence[int] = ()) -> Found:
         """Return matching registrations in order of registration, as they are now or were known by `as_of`.
 
-        With `since` also those that matched as of that block, and what changed after it.
+        Without `as_of` also those that matched as of block `since`, what changed after it, and what the tree's buckets held then.
         """
         statement = _STATEMENTS[subject.by]
-        if as_of is None:
-            rows = await self._pool.fetch(statement.current, subject.value, _NEVER if since is None else since)
-        else:
-            rows = await self._pool.fetch(statement.as_of, subject.value, as_of)
-        as_of_block: int = rows[0]["as_of_block"]
-        rows = [row for row in rows if row["registration_number"] is not None]
         if as_of is not None:
-            return Found(tuple(lien_of(row) for row in rows), as_of_block)
-        current = {row["registration_number"]: row for row in rows if row["superseded_block"] is None}
-        liens = tuple(lien_of(row) for row in current.values())
-        if since is None:
-            return Found(liens, as_of_block)
-        before = {row["registration_number"]: row for row in rows if row["block_number"] <= since}
-        # What no longer matches (another debtor, since then) stands under the same number elsewhere.
-        gone = before.keys() - current.keys()
-        changes = [lien_change(row) for row in (*current.values(), *await self._current(gone)) if row["block_number"] > since]
-        return Found(liens, as_of_block, tuple(lien_of(row) for row in before.values()), tuple(changes))
+            rows = await self._pool.fetch(statement.as_of, subject.value, as_of)
+            return Found(tuple(lien_of(row) for row in rows if row["registration_number"] is not None), rows[0]["as_of_block"])
+        # One connection for all of it: handing one back to the pool costs a round trip.
+        async with self._pool.acquire() as conn:
+            rows = await conn.fetch(statement.current, subject.value, since)
+            as_of_block: int = rows[0]["as_of_block"]
+            rows = [row for row in rows if row["registration_number"] is not None]
+            current = {row["registration_number"]: row for row in rows if row["superseded_block"] is None}
+            before = {row["registration_number"]: row for row in rows if row["block_number"] <= since}
+            # What no longer matches (another debtor, since then) stands under the same number elsewhere.
+            elsewhere = await _current(conn, before.keys() - current.keys())
+            entries = await entries_as_of(conn, buckets, since) if buckets else {}
+        return Found(
+            tuple(lien_of(row) for row in current.values()),
+            as_of_block,
+            tuple(lien_of(row) for row in before.values()),
+            tuple(lien_change(row) for row in (*current.values(), *elsewhere) if row["block_number"] > since),
+            entries,
+        )
 
-    async def _current(self, numbers: Collection[str]) -> Sequence[asyncpg.Record]:
-        if not numbers:
-            return []
-        query = f"SELECT {_LIEN} FROM lien_versions WHERE registration_number = ANY($1) AND superseded_block IS NULL"  # noqa: S608
-        return list(await self._pool.fetch(query, list(numbers)))
+
+async def _current(conn: Connection, numbers: Collection[str]) -> Sequence[asyncpg.Record]:
+    if not numbers:
+        return []
+    query = f"SELECT {_LIEN} FROM lien_versions WHERE registration_number = ANY($1) AND superseded_block IS NULL"  # noqa: S608
+    return list(await conn.fetch(query, list(numbers)))

@@ -78,6 +78,20 @@ async def store_anchors(conn: Connection, changes: Iterable[Change]) -> None:
         await conn.copy_records_to_table("anchors", records=rows, columns=ANCHOR_COLUMNS)
 
 
+async def entries_as_of(conn: Connection, buckets: Sequence[int], block_number: int) -> Mapping[int, Sequence[bytes]]:
+    """Return the entries of some buckets as of a block, in ascending order."""
+    rows = await conn.fetch(
+        "SELECT bucket, entry FROM tree_entries WHERE bucket = ANY($1) AND block_number <= $2 "
+        "AND (superseded_block IS NULL OR superseded_block > $2) ORDER BY bucket, entry",
+        list(buckets),
+        block_number,
+    )
+    found: dict[int, list[bytes]] = {bucket: [] for bucket in buckets}
+    for row in rows:
+        found[row["bucket"]].append(row["entry"])
+    return found
+
+
 class PostgresTree:
     """TreeStore on PostgreSQL."""
 
@@ -98,19 +112,6 @@ class PostgresTree:
                 return {}
             found = await conn.fetch(_BUCKETS.format(which="bucket = ANY($2) AND"), until, buckets)
         return dict.fromkeys(buckets, bytes(32)) | {row["bucket"]: row["node"] for row in found}
-
-    async def entries(self, buckets: Sequence[int], as_of_block: int) -> Mapping[int, Sequence[bytes]]:
-        """Return the entries of some buckets as of a block, in ascending order."""
-        rows = await self._pool.fetch(
-            "SELECT bucket, entry FROM tree_entries WHERE bucket = ANY($1) AND block_number <= $2 "
-            "AND (superseded_block IS NULL OR superseded_block > $2) ORDER BY bucket, entry",
-            list(buckets),
-            as_of_block,
-        )
-        found: dict[int, list[bytes]] = {bucket: [] for bucket in buckets}
-        for row in rows:
-            found[row["bucket"]].append(row["entry"])
-        return found
 
     async def state(self) -> AnchorState:
         """Return where the registry and its anchors stand, in one snapshot."""

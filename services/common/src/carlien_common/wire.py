@@ -13,7 +13,7 @@ from google.type.money_pb2 import Money as MoneyMessage
 
 from carlien_common.domain.currencies import MINOR_UNITS
 from carlien_common.domain.errors import DomainError, invalid
-from carlien_common.domain.money import Money, require_currency
+from carlien_common.domain.money import ROUNDING, Money, require_currency
 
 _NANO: Final = Decimal("1e-9")
 _BILLION: Final = 1_000_000_000
@@ -56,7 +56,7 @@ def money_to_proto(money: Money) -> MoneyMessage:
     # Before rounding: a Decimal of more than 28 digits can't even be rounded.
     if abs(money.amount) > _MAX_UNITS:
         raise invalid("amount", "AMOUNT_INVALID", "The amount is beyond what the wire can carry.")
-    amount = money.quantized().amount
+    amount = money.amount.quantize(money.minor_unit, ROUNDING)
     units = int(amount)
     return MoneyMessage(currency_code=money.currency, units=units, nanos=int((amount - units) * _BILLION))
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import asyncpg
 
 from carlien_common.domain.errors import unavailable
+from carlien_common.failures import is_transient
 from carlien_common.postgres import Pool
 from carlien_telematics.domain.access import Access, KnownDevice
 from carlien_telematics.domain.devices import Credential, DeviceProtocol, OnlineReason, Presence, SigningAlgorithm, SigningKey
 from carlien_telematics.service.access import AccessBook
 
 CHANNEL = "telematics_access"
-_UNAVAILABLE = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.CannotConnectNowError, TimeoutError)
 
 _DEVICES = """
 SELECT device_id, protocol, credential_salt, credential_hash, signing_algorithm, signing_key FROM device
@@ -27,6 +28,22 @@ WHERE vin = $1 AND revoked_at IS NULL AND granted_at <= now() AND expires_at > n
 """
 
 _TERMINAL = "SELECT vin FROM device WHERE protocol = 'JT808' AND status = 'ACTIVE' AND ltrim(device_id, '0') = $1 LIMIT 1"
+
+
+def is_away(error: Exception) -> bool:
+    """Whether the database is away for a while, however asyncpg or the network says it."""
+    return isinstance(error, OSError) or is_transient(error)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Raises UNAVAILABLE where the database is away."""
+    try:
+        yield
+    except Exception as error:
+        if not is_away(error):
+            raise
+        raise unavailable("DATABASE_UNAVAILABLE", "devices and consents can't be read") from error
 
 
 def signing_key(algorithm: str | None, key: bytes | None) -> SigningKey | None:
@@ -42,12 +59,10 @@ class PostgresAccessStore:
 
     async def load(self, vin: str) -> Access:
         """Raises UNAVAILABLE where the database doesn't answer."""
-        try:
+        with _told():
             async with self._pool.acquire(timeout=5) as connection:
                 rows = await connection.fetch(_DEVICES, vin, timeout=5)
                 until = await connection.fetchval(_CONSENT, vin, timeout=5)
-        except _UNAVAILABLE as error:
-            raise unavailable("DATABASE_UNAVAILABLE", "devices and consents can't be read") from error
         devices = (
             KnownDevice(
                 row["device_id"],
@@ -63,10 +78,8 @@ class PostgresAccessStore:
         """Raises UNAVAILABLE where the database doesn't answer."""
         if protocol is not DeviceProtocol.JT808:
             return None
-        try:
+        with _told():
             vin: str | None = await self._pool.fetchval(_TERMINAL, number, timeout=5)
-        except _UNAVAILABLE as error:
-            raise unavailable("DATABASE_UNAVAILABLE", "devices and consents can't be read") from error
         return vin
 
 
@@ -92,8 +105,9 @@ async def follow_changes(dsn: str, book: AccessBook) -> None:
                     await asyncio.wait_for(lost.wait(), 0.4)
                 except TimeoutError:
                     await connection.execute("SELECT 1", timeout=0.5)
-        except _UNAVAILABLE:
-            pass
+        except Exception as error:
+            if not is_away(error):
+                raise
         finally:
             book.trust(False)
             if connection is not None and not connection.is_closed():
@@ -143,5 +157,7 @@ class PostgresPresence:
         columns = [list(column) for column in zip(*((r.device_id, r.seen_at, r.online, r.reason.value) for r in rows), strict=True)]
         try:
             await self._pool.execute(_WRITE_PRESENCE, self._gateway_id, *columns, timeout=10)
-        except _UNAVAILABLE:
+        except Exception as error:
+            if not is_away(error):
+                raise
             self._pending = pending | self._pending

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-import asyncpg
 import orjson
 
 from carlien_common.domain.errors import unavailable
@@ -28,6 +27,7 @@ from carlien_telematics.adapters.binary_copy import (
     text,
     timestamp,
 )
+from carlien_telematics.adapters.postgres_access import is_away
 from carlien_telematics.codecs.gb32960.units import Numbers
 from carlien_telematics.domain.devices import SigningAlgorithm, SigningKey
 from carlien_telematics.domain.records import StateChange, StoredRecord
@@ -135,7 +135,9 @@ class PostgresRecordStore:
     async def _copy(self, records: Sequence[StoredRecord]) -> None:
         try:
             await self._connection.copy_to_table("staging", source=stream(records), columns=_COLUMNS, format="binary")
-        except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as error:
+        except Exception as error:
+            if not is_away(error):
+                raise
             # A COPY cut off by the server leaves asyncpg in the middle of it: giving the connection back would then fail
             # with "another operation is in progress", which looks like a fault of ours and not of the database.
             self._connection.terminate()

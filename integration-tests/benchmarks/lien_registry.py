@@ -5,17 +5,27 @@ import hashlib
 import json
 import os
 import random
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
+import asyncpg
 import grpc
 from google.type import money_pb2
 
 from benchmarks.measure import Figure, Session, closed_loop
 from carlien.lien.v1 import lien_pb2, lien_service_pb2, lien_service_pb2_grpc, search_service_pb2, search_service_pb2_grpc
+from carlien_common.failures import is_transient
+from carlien_common.postgres import migrate
 from carlien_lien_registry.adapters.fabric import Gateway, Identity, LocalSigner, Peer, PeerPool, TlsOptions
+from carlien_lien_registry.adapters.fabric_ledger import FabricLedger
+from carlien_lien_registry.adapters.mortgage_asset import MortgageAsset
+from carlien_lien_registry.adapters.postgres.projection import PostgresProjection
+from carlien_lien_registry.service.following import LedgerFollower, Progress
+from carlien_lien_registry.service.outcomes import Outcomes
+from carlien_lien_registry.wire import event_to_proto
 from loan_scenario.cars import fresh_vin
 from loan_scenario.clients import error_reason
 
@@ -24,6 +34,8 @@ _CALLS = 600
 _BATCH = 100
 _RACED_VINS = 100
 _CLAIMS_PER_VIN = 10
+_RACES = 20
+_REBUILT = 20_000
 
 
 def _registration(vin: str, *, key: bool = True, first: bool = False) -> lien_service_pb2.RegisterLienRequest:
@@ -62,7 +74,10 @@ async def run(session: Session) -> list[Figure]:
         bare = await closed_loop(lambda number: _bare(gateway, vins[number % len(vins)]), _CALLS, _CROWD)
     batches = await closed_loop(register_batch, 20, 4)
     found = await closed_loop(search, 1000, 16)
-    winners, taken, other = await _race(session)
+    races = [await _race(session) for _ in range(_RACES)]
+    clean = races.count((_RACED_VINS, _RACED_VINS * (_CLAIMS_PER_VIN - 1), 0))
+    await _fill(register_batch)
+    registrations, seconds = await _rebuilt()
     ratio, batched = crowd.rate / bare.rate, batches.rate * _BATCH
     return [
         Figure("lien registration, one by one, median", alone.median, "s"),
@@ -80,10 +95,60 @@ async def run(session: Session) -> list[Figure]:
             batched >= 5 * crowd.rate,
         ),
         Figure("searches with certificate, 16 at once", found.rate, "1/s", target=">= 500/s", met=found.rate >= 500),
-        Figure("winners of 1,000 first-rank claims on 100 cars", winners, "", target="100", met=winners == _RACED_VINS),
-        Figure("their losers told FIRST_RANK_TAKEN", taken, "", target="900", met=taken == _RACED_VINS * (_CLAIMS_PER_VIN - 1)),
-        Figure("their losers told anything else", other, "", target="0", met=other == 0),
+        Figure(
+            "races of 1,000 first-rank claims on 100 cars from two lenders: 100 winners, 900 FIRST_RANK_TAKEN, nothing else",
+            clean,
+            "",
+            _RACES,
+            clean / _RACES,
+            f"{_RACES} of {_RACES}",
+            clean == _RACES,
+        ),
+        Figure(
+            f"read model rebuilt from a chain with {registrations:,} registrations",
+            registrations / seconds,
+            "1/s",
+            target=">= 2000/s",
+            met=registrations / seconds >= 2000,
+        ),
     ]
+
+
+async def _fill(register_batch: Callable[[int], Awaitable[object]]) -> None:
+    """Put so many registrations on the chain as the rebuild shall read."""
+    connection = await asyncpg.connect(os.environ["LIEN_REGISTRY_POSTGRES_DSN"])
+    try:
+        there: int = await connection.fetchval("SELECT count(*) FROM lien_versions WHERE change = 'lien.registered'")
+    finally:
+        await connection.close()
+    missing = max(0, _REBUILT - there)
+    if missing:
+        await closed_loop(register_batch, -(-missing // _BATCH), 4)
+
+
+async def _rebuilt() -> tuple[int, float]:
+    """Registrations, and the seconds it takes to read the whole chain from block 0 into an empty read model."""
+    admin, name = os.environ["POSTGRES_ADMIN_DSN"], f"rebuild_{uuid4().hex[:8]}"
+    connection = await asyncpg.connect(admin)
+    await connection.execute(f"CREATE DATABASE {name}")
+    try:
+        dsn = f"{admin.rsplit('/', 1)[0]}/{name}"
+        await migrate(dsn, "carlien_lien_registry")
+        async with asyncpg.create_pool(dsn, min_size=1, max_size=4, server_settings={"timezone": "UTC"}) as pool, _ledger() as gateway:
+            # What was emitted once isn't emitted again, as in `carlien-lien rebuild`.
+            await pool.execute("UPDATE ledger_checkpoint SET events_block = 1000000000")
+            ledger = FabricLedger(gateway, None, MortgageAsset.error, MortgageAsset.changes)
+            projection = PostgresProjection(pool, event_to_proto, "/org1/lien-registry", gateway.msp_id)
+            follower = LedgerFollower(ledger, projection, Outcomes(), Progress(), is_transient)
+            height = await ledger.height()
+            began = time.perf_counter()
+            await follower.follow(until=height)
+            seconds = time.perf_counter() - began
+            found: int = await pool.fetchval("SELECT count(DISTINCT registration_number) FROM lien_versions")
+            return found, seconds
+    finally:
+        await connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        await connection.close()
 
 
 async def _race(session: Session) -> tuple[int, int, int]:

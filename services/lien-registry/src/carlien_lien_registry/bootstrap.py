@@ -69,8 +69,8 @@ log = get_logger(__name__)
 
 NAME: Final = "lien-registry"
 PACKAGE: Final = "carlien_lien_registry"
-# With more writes under way than that, private details are sent one at a time.
-_QUIET_WRITES: Final = 8
+# With more writes under way than that (a batch is one), private details are sent one at a time: a hundred follow a batch.
+_QUIET_WRITES: Final = 2
 _GAUGE_SECONDS: Final = 2.0
 _PEER_RETRY_SECONDS: Final = 1.0
 

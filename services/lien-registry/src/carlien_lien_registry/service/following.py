@@ -6,8 +6,11 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from carlien_common.logs import get_logger
 from carlien_lien_registry.service.outcomes import Outcomes
 from carlien_lien_registry.service.ports import CheckpointMoved, FollowedBlock, LedgerFeed, LedgerForked, OutcomeUnknown, Projection
+
+log = get_logger(__name__)
 
 # Blocks taken in one database transaction while catching up; one at a time when nothing waits.
 _BATCH_TRANSACTIONS: Final = 2_000
@@ -116,7 +119,11 @@ class LedgerFollower:
         while True:
             # Not knowing is being behind: the time since the last look goes on.
             with contextlib.suppress(OutcomeUnknown):
-                self._progress.saw_height(await self._feed.height())
+                height = await self._feed.height()
+                if height < self._progress.block_number:
+                    # A peer that was restored, or one that lags behind the one asked before; for good, it is another ledger.
+                    log.warning("peer_behind_read_model", ledger_height=height, read_model_height=self._progress.block_number)
+                self._progress.saw_height(height)
             await asyncio.sleep(_HEIGHT_SECONDS)
 
     async def _read(self, start: int, queue: "asyncio.Queue[FollowedBlock]") -> None:

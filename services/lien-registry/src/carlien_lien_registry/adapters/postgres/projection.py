@@ -110,7 +110,10 @@ def _require_chain(checkpoint: LedgerCheckpoint, blocks: Sequence[FollowedBlock]
         if block.number != number + 1:
             raise LedgerForked(f"block {block.number} follows block {number}")
         if number >= 0 and block.previous_hash != previous:
-            raise LedgerForked(f"block {block.number} doesn't name the block {number} that the read model was built from")
+            raise LedgerForked(
+                f"block {block.number} doesn't name the block {number} that the read model was built from: the peer is of another "
+                "network, or its ledger was made anew; if that is meant, run carlien-lien rebuild --yes"
+            )
         number, previous = block.number, block.header_hash
 
 

@@ -10,7 +10,7 @@ from carlien_common.postgres import Pool
 from carlien_telematics.adapters.postgres_insight import LOCK, PostgresInsight
 from carlien_telematics.domain.alerts.signals import AlertKind
 from carlien_telematics.metrics import ALERT_CHANGES, ALERTS_OPEN, INSIGHT_LAG, INSIGHT_RECORDS, INSIGHT_REPLAYS, INSIGHT_TOO_LATE
-from carlien_telematics.service.insight import InsightStore, Patience, Round, look_at_due, look_at_silent
+from carlien_telematics.service.insight import CARS, InsightStore, Patience, Round, look_at_due, look_at_silent
 
 log = get_logger(__name__)
 
@@ -20,7 +20,7 @@ _EXPIRED = "DELETE FROM alert_change WHERE change_id IN (SELECT change_id FROM a
 KEPT_CHANGES = timedelta(days=30)
 """How far back a stream of changes can begin."""
 
-Look = Callable[[InsightStore, datetime, Patience], Awaitable[Round]]
+Look = Callable[[InsightStore, datetime], Awaitable[Round]]
 
 
 class InsightWorker:
@@ -44,10 +44,13 @@ class InsightWorker:
             await asyncio.sleep(self._interval_s)
 
     async def once(self) -> None:
-        """Looks at every car that is due, and at the silent ones."""
-        while (await self._transaction(look_at_due)).cars:
+        """A round: each car of which records were stored until now, once; then the silent ones."""
+        async with self._pool.acquire() as connection:
+            upto = await PostgresInsight(connection, self._source).newest_due()
+        while (await self._transaction(lambda store, now: look_at_due(store, now, self._patience, upto))).cars:
             pass
-        await self._transaction(look_at_silent)
+        while (await self._transaction(lambda store, now: look_at_silent(store, now, self._patience))).cars == CARS:
+            pass
         open_cases = {row["kind"]: row["count"] for row in await self._pool.fetch(_OPEN)}
         for kind in AlertKind:
             ALERTS_OPEN.labels(kind.value).set(open_cases.get(kind.value, 0))
@@ -57,7 +60,7 @@ class InsightWorker:
     async def _transaction(self, look: Look) -> Round:
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute(LOCK)
-            done = await look(PostgresInsight(connection, self._source), datetime.now(UTC), self._patience)
+            done = await look(PostgresInsight(connection, self._source), datetime.now(UTC))
         INSIGHT_RECORDS.inc(done.records)
         INSIGHT_REPLAYS.inc(done.replays)
         INSIGHT_TOO_LATE.inc(done.too_late)

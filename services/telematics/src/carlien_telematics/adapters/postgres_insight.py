@@ -22,7 +22,7 @@ from carlien_telematics.domain.alerts.cases import Case
 from carlien_telematics.domain.alerts.power import Presence
 from carlien_telematics.domain.alerts.signals import AlertKind, Evidence
 from carlien_telematics.domain.alerts.watch import VERSION, Watch
-from carlien_telematics.domain.devices import OnlineReason
+from carlien_telematics.domain.devices import DeviceProtocol, OnlineReason
 from carlien_telematics.domain.geofences import Geofence
 from carlien_telematics.domain.trips import Sample
 from carlien_telematics.messages import alert_to_proto
@@ -33,7 +33,7 @@ ALERT_CHANGED = "carlien.telematics.alert.changed"
 LOCK = "SELECT pg_advisory_xact_lock(hashtext('carlien_telematics.insight'))"
 _DUE = """
 SELECT vin, min(since) AS since, max(heard_at) AS heard_at, array_agg(due_id) AS due_ids
-FROM insight_due GROUP BY vin ORDER BY min(due_id) LIMIT $1
+FROM insight_due WHERE due_id <= $2 GROUP BY vin ORDER BY min(due_id) LIMIT $1
 """
 _KNOWN = "SELECT vin, head, head_time, heard_at, watched_from, profiled_to FROM car_watch WHERE vin = ANY($1)"
 _SAMPLES = f"""
@@ -43,13 +43,13 @@ SELECT d.vin, s.* FROM unnest($1::text[], $2::timestamptz[]) AS d(vin, start) CR
     ORDER BY f.device_time, f.device_id, f.digest LIMIT $4
 ) s
 """
-_PRESENCE = "SELECT vin, device_id, online, online_reason FROM device WHERE vin = ANY($1) AND status = 'ACTIVE'"
+_PRESENCE = "SELECT vin, device_id, protocol, online, online_reason FROM device WHERE vin = ANY($1) AND status = 'ACTIVE'"
 CASE_COLUMNS = "alert_id, kind, incident, signals, evidence, geofence_id, started_at, last_signal_at, closed_at, revision"
 _KEEP = """
 INSERT INTO car_watch (vin, head, head_time, heard_at, silence_due_at, watched_from, profiled_to, profile_due)
 VALUES ($1, $2, $3::timestamptz, $4, COALESCE($5, $3::timestamptz), $6, $7, $8)
 ON CONFLICT (vin) DO UPDATE SET head = $2, head_time = $3, heard_at = $4, silence_due_at = COALESCE($5, car_watch.silence_due_at),
-    watched_from = $6, profile_due = $8
+    watched_from = $6, profile_due = car_watch.profile_due OR $8
 """
 _CHECKPOINT = """
 INSERT INTO car_checkpoint (vin, device_time, state) VALUES ($1, $2, $3) ON CONFLICT (vin, device_time) DO UPDATE SET state = $3
@@ -82,9 +82,14 @@ class PostgresInsight:
         self._connection = connection
         self._source = source
 
-    async def due(self, limit: int) -> Sequence[Due]:
+    async def newest_due(self) -> int:
         """See `InsightStore`."""
-        return [Due(row["vin"], row["since"], row["heard_at"], row["due_ids"]) for row in await self._connection.fetch(_DUE, limit)]
+        return int(await self._connection.fetchval("SELECT COALESCE(max(due_id), 0) FROM insight_due"))
+
+    async def due(self, limit: int, upto: int) -> Sequence[Due]:
+        """See `InsightStore`."""
+        rows = await self._connection.fetch(_DUE, limit, upto)
+        return [Due(row["vin"], row["since"], row["heard_at"], row["due_ids"]) for row in rows]
 
     async def settle(self, due: Sequence[Due]) -> None:
         """See `InsightStore`. By number: a row that appeared since is of records that were not seen."""
@@ -156,9 +161,7 @@ class PostgresInsight:
         """See `InsightStore`."""
         found: dict[str, dict[str, Presence]] = defaultdict(dict)
         for row in await self._connection.fetch(_PRESENCE, list(vins)):
-            asleep = row["online_reason"] == OnlineReason.LOGOUT
-            state = Presence.CONNECTED if row["online"] else Presence.ASLEEP if asleep else Presence.AWAY
-            found[row["vin"]][row["device_id"]] = state
+            found[row["vin"]][row["device_id"]] = _presence(row)
         return found
 
     async def cases(self, vin: str, after: datetime) -> Sequence[Case]:
@@ -238,6 +241,14 @@ class PostgresInsight:
             ce_source=self._source,
             ce_id=f"{case.case_id}/{revision}",
         )
+
+
+def _presence(row: asyncpg.Record) -> Presence:
+    """A log that is uploaded now and then is never silent; a maker's platform may be for longer than a device."""
+    if row["online"] or row["protocol"] == DeviceProtocol.OBD2:
+        return Presence.CONNECTED
+    asleep = row["online_reason"] == OnlineReason.LOGOUT or row["protocol"] == DeviceProtocol.OEM_API
+    return Presence.ASLEEP if asleep else Presence.AWAY
 
 
 def _read_watch(text: str) -> Watch | None:

@@ -65,6 +65,8 @@ class ProfileWorker:
             if not await store.consented(task.vin):
                 await store.skip(task)
                 return
+            if (await store.circumstances(task.vin, start, task.end)).incidents != known.incidents:
+                return  # an alert came meanwhile: it stays due and is made anew
             changed = news(await store.published(task.vin), told(made))
             await store.put(task.vin, task, start, made, changed, datetime.now(UTC))
             await store.cases_of_use(task.vin, use_signals(made, known.declared_nature, task.end, since))

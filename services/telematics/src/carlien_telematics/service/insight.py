@@ -75,8 +75,11 @@ class Round:
 class InsightStore(Protocol):
     """What is known of cars, within one transaction that holds the insight lock."""
 
-    async def due(self, limit: int) -> Sequence[Due]:
-        """Cars of which records were stored, longest waiting first."""
+    async def newest_due(self) -> int:
+        """Number of the newest note that records were stored; 0 where there is none."""
+
+    async def due(self, limit: int, upto: int) -> Sequence[Due]:
+        """Cars of which records were stored, longest waiting first; notes after `upto` wait for the next round."""
 
     async def settle(self, due: Sequence[Due]) -> None:
         """They were looked at."""
@@ -130,9 +133,9 @@ class Patience:
     look_again: timedelta = timedelta(minutes=5)
 
 
-async def look_at_due(store: InsightStore, now: datetime, patience: Patience) -> Round:
-    """One transaction's worth of cars of which records were stored; an empty round says that none are left."""
-    due = await store.due(CARS)
+async def look_at_due(store: InsightStore, now: datetime, patience: Patience, upto: int) -> Round:
+    """One transaction's worth of cars of which records were stored; one without a car says that none are left of the round."""
+    due = await store.due(CARS, upto)
     result = Round(cars=len(due))
     consented = await store.consented({entry.vin for entry in due})
     cars = {entry.vin: entry for entry in due if entry.vin in consented}
@@ -154,8 +157,9 @@ async def look_at_due(store: InsightStore, now: datetime, patience: Patience) ->
             heard_at = max(cars[vin].heard_at, known[vin].heard_at) if vin in known else cars[vin].heard_at
             if len(records) >= MAX_RECORDS and found.head_time is not None:
                 await store.again(vin, found.head_time + timedelta(microseconds=1), heard_at)
-            kept += _kept(known.get(vin), found, plan, heard_at, presence.get(vin, {}), now, patience)
-            result.changes += await store.change(vin, list(found.cases.values()))
+            changes = await store.change(vin, list(found.cases.values()))
+            result.changes += changes
+            kept += _kept(known.get(vin), found, plan, heard_at, presence.get(vin, {}), now, patience, news=bool(changes))
         await store.keep(kept)
     await store.settle(due)
     return result
@@ -207,6 +211,8 @@ def _kept(
     presence: Mapping[str, Presence],
     now: datetime,
     patience: Patience,
+    *,
+    news: bool,
 ) -> list[Kept]:
     if found.head_time is None:
         return []  # all its records are from the future
@@ -214,13 +220,14 @@ def _kept(
     profiled_to = known.profiled_to if known else None
     car = Known(found.watch, found.head_time, heard_at, first, profiled_to)
     look = _next_look(car, presence, now, patience)
-    return [Kept(car, _profile_due(car), look, found.checkpoints, plan.start if plan.replayed else None)]
+    return [Kept(car, _profile_due(car, news=news), look, found.checkpoints, plan.start if plan.replayed else None)]
 
 
-def _profile_due(car: Known) -> bool:
+def _profile_due(car: Known, *, news: bool) -> bool:
+    """A new alert changes how far a car's telemetry can be trusted: its profile is made anew at once."""
     if car.profiled_to is None:
         return car.head_time - car.watched_from >= PROFILE_FROM
-    return car.head_time - car.profiled_to >= PROFILE_EVERY
+    return news or car.head_time - car.profiled_to >= PROFILE_EVERY
 
 
 def _next_look(car: Known, presence: Mapping[str, Presence], now: datetime, patience: Patience) -> datetime:
@@ -238,9 +245,11 @@ async def look_at_silent(store: InsightStore, now: datetime, patience: Patience)
     kept = []
     for vin, car in known.items():
         devices = presence.get(vin, {})
+        changes: Sequence[Case] = ()
         if vin in consented and now - car.heard_at >= patience.grace:
-            result.changes += await store.change(vin, car.watch.silent(now, devices))
-        kept.append(Kept(car, _profile_due(car), _next_look(car, devices, now, patience)))
+            changes = await store.change(vin, car.watch.silent(now, devices))
+        result.changes += changes
+        kept.append(Kept(car, _profile_due(car, news=bool(changes)), _next_look(car, devices, now, patience)))
     await store.keep(kept)
     await store.postpone([vin for vin in vins if vin not in known], now + timedelta(days=1))
     return result
@@ -252,5 +261,5 @@ async def tell(store: InsightStore, vin: str, signals: Sequence[Signal]) -> Sequ
     if known is None or not signals:
         return []
     changed = await store.change(vin, known.watch.tell(signals))
-    await store.keep([Kept(known, _profile_due(known))])
+    await store.keep([Kept(known, _profile_due(known, news=False))])
     return changed

@@ -234,7 +234,10 @@ class Fleet:
     def truth(self) -> list[dict[str, Any]]:
         """What really happened, by car."""
         end_s = self.origin_s + self.run_s
-        return [truth_of(device.vin, device.number, device.car, device.faults.faults, self.origin, end_s) for device in self.devices]
+        return [
+            truth_of(device.vin, device.number, device.car, device.faults.faults, self.origin, end_s, self.protocol)
+            for device in self.devices
+        ]
 
     async def _connect(self, host: str, port: int) -> None:
         loop = asyncio.get_running_loop()

@@ -16,8 +16,10 @@ TOW_NOISES = 15.0
 """A tow must be so many times as long as a position scatters."""
 
 
-def truth_of(vin: str, number: int, car: Car, faults: Sequence[CarFault], origin: datetime, end_s: float) -> dict[str, Any]:
-    """Truth of one car up to simulated second `end_s`; `origin` is second 0 in UTC."""
+def truth_of(
+    vin: str, number: int, car: Car, faults: Sequence[CarFault], origin: datetime, end_s: float, protocol: str = "jt808"
+) -> dict[str, Any]:
+    """Truth of one car up to simulated second `end_s`; `origin` is second 0 in UTC. GB/T 32960 can't say all that JT/T 808 can."""
 
     def at(seconds: float) -> str:
         return (origin + timedelta(seconds=seconds)).isoformat()
@@ -29,7 +31,7 @@ def truth_of(vin: str, number: int, car: Car, faults: Sequence[CarFault], origin
         "life": car.who.life.value,
         "home": car.who.home.degrees(),
         "odometer_km": round(car.read(end_s).odometer_km, 1),
-        "faults": [_fault(fault, faults, car, at, end_s) for fault in faults],
+        "faults": [_told_by(protocol, _fault(fault, faults, car, at, end_s)) for fault in faults],
         "trips": [{"start": at(trip.start_s), "end": at(trip.end_s), "distance_km": round(trip.distance_km, 3)} for trip in trips],
     }
 
@@ -45,6 +47,15 @@ def _fault(fault: CarFault, faults: Sequence[CarFault], car: Car, at: Any, end_s
         "expected_alert": RULES[fault.kind].expected_alert,
         "observable": happens and observable(fault, faults, car, end_s),
     }
+    return entry
+
+
+def _told_by(protocol: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """A terminal of GB/T 32960 knows no antenna and feels no impact."""
+    if protocol == "gb32960" and entry["kind"] == FaultKind.ANTENNA_CUT:
+        return entry | {"expected_alert": RULES[FaultKind.JAMMING].expected_alert}
+    if protocol == "gb32960" and entry["kind"] == FaultKind.CRASH:
+        return entry | {"observable": False}
     return entry
 
 

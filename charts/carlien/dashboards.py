@@ -86,6 +86,21 @@ LENDING = (
         "short",
         ("sum by (ltv_band) (carlien_pricing_watch_book_loans) or label_replace(vector(0), 'ltv_band', 'none', '', '')", "{{ltv_band}}"),
     ),
+    _over_time(
+        "Alert cases of cars",
+        "Cases that go on, by kind: a car that moves without a trip, a device that went silent, a place it should not be at.",
+        "short",
+        ("sum by (kind) (carlien_telematics_alerts_open) or label_replace(vector(0), 'kind', 'none', '', '')", "{{kind}}"),
+    ),
+    _over_time(
+        "Alerts of liens",
+        "Expiry reminders, expiries and other lenders' changes told, a day.",
+        "short",
+        (
+            "sum by (kind) (increase(carlien_lien_registry_alerts_total[24h])) or label_replace(vector(0), 'kind', 'none', '', '')",
+            "{{kind}}",
+        ),
+    ),
     _over_time("Watched loans by stage", "The margin-call ladder.", "short", ("sum by (stage) (carlien_pricing_watches)", "{{stage}}")),
     _over_time(
         "Searches",
@@ -142,6 +157,25 @@ PLATFORM = (
         "short",
         ("sum by (instance) (carlien_lien_registry_pending_envelopes)", "{{instance}}"),
     ),
+    _over_time(
+        "Ledger retries",
+        "Transactions endorsed anew and envelopes sent again, a minute.",
+        "short",
+        ("sum(increase(carlien_lien_registry_ledger_conflicts_total[1m])) or vector(0)", "endorsed anew"),
+        ("sum(increase(carlien_lien_registry_resubmissions_total[1m]))", "sent again"),
+    ),
+    _over_time(
+        "Registry roots",
+        "Blocks behind the ledger at which the required organisations last agreed on the registry's root.",
+        "short",
+        ("max by (instance) (carlien_lien_registry_ledger_height_blocks - carlien_lien_registry_anchored_block)", "{{instance}}"),
+    ),
+    _over_time(
+        "Detectors behind",
+        "Age of the oldest device record that no detector has looked at.",
+        "s",
+        ("max by (instance) (carlien_telematics_insight_lag_seconds)", "{{instance}}"),
+    ),
     _over_time("Devices connected", "Open device connections.", "short", ("sum(carlien_telematics_gateway_connections)", "connections")),
     _over_time(
         "Device messages",
@@ -163,6 +197,46 @@ MODEL_RISK = (
         "s",
     ),
     _one("Error", "Out-of-fold MAPE of the model in service.", "max(carlien_valuation_model_mape_ratio)", "percentunit"),
+    _one(
+        "Coverage",
+        "Share of realised prices within P10 and P90 in the latest calibration; 80 % is what the interval promises.",
+        "max(carlien_valuation_calibration_coverage_ratio)",
+        "percentunit",
+    ),
+    _one("Sales behind it", "Realised sales that the latest calibration counted.", "max(carlien_valuation_calibration_sales)"),
+    _one(
+        "Worst light",
+        "Of the latest calibration's tests: 0 untested, 1 green, 2 yellow, 3 red.",
+        "max(carlien_valuation_calibration_light) or vector(0)",
+    ),
+    _over_time(
+        "Bias and error on realised sales",
+        "Mean relative error (above 0: we value too high) and mean absolute relative error.",
+        "percentunit",
+        ("max(carlien_valuation_calibration_bias_ratio)", "bias"),
+        ("max(carlien_valuation_calibration_mape_ratio)", "error"),
+    ),
+    _over_time(
+        "Drift",
+        "Population stability index of each feature against training; above 0.25 the market is another one.",
+        "short",
+        ("max by (feature) (carlien_valuation_calibration_psi) or label_replace(vector(0), 'feature', 'none', '', '')", "{{feature}}"),
+    ),
+    _over_time(
+        "Outcomes reported",
+        "Realised sales an hour, by whether an appraisal was in force.",
+        "short",
+        ("sum by (link) (increase(carlien_valuation_outcomes_total[1h])) or label_replace(vector(0), 'link', 'none', '', '')", "{{link}}"),
+    ),
+    _over_time(
+        "Profiles that re-mark",
+        "Telematics profiles an hour by what came of them.",
+        "short",
+        (
+            "sum by (outcome) (increase(carlien_valuation_profiles_total[1h])) or label_replace(vector(0), 'outcome', 'none', '', '')",
+            "{{outcome}}",
+        ),
+    ),
     _over_time(
         "Appraisals by outcome",
         "Valued, or the reason of an abstention, an hour.",

@@ -50,6 +50,12 @@ class Compose:
     def run(self, *arguments: str) -> None:
         subprocess.run([*self._command, *arguments], check=True, cwd=ROOT)
 
+    def healthy(self, service: str) -> bool:
+        """By the image's own health check."""
+        ps = subprocess.run([*self._command, "ps", "-q", service], check=True, cwd=ROOT, capture_output=True, text=True)
+        inspect = ["docker", "inspect", "--format", "{{.State.Health.Status}}", ps.stdout.strip()]
+        return subprocess.run(inspect, check=False, capture_output=True, text=True).stdout.strip() == "healthy"
+
 
 def up(starter: Starter) -> None:
     """See the module's docstring."""
@@ -59,9 +65,11 @@ def up(starter: Starter) -> None:
     _write(starter)
     compose = Compose(layout)
     compose.run("up", "-d", *INFRASTRUCTURE)
-    _wait(starter, "orderer", layout.port("orderer-operations"), "/healthz")
+    _wait(starter, "orderer", lambda: _answers(layout.port("orderer-operations"), "/healthz"))
     for org in fabric.orgs(layout):
-        _wait(starter, org.peer, layout.port(f"{org.peer}-operations"), "/healthz")
+        _wait(starter, org.peer, functools.partial(_answers, layout.port(f"{org.peer}-operations"), "/healthz"))
+    for name in ("postgres", "kafka"):
+        _wait(starter, name, functools.partial(compose.healthy, name))
     _eventually(starter, "the orderer joins", lambda: fabric.join_orderer(starter))
     for org in fabric.orgs(layout):
         _eventually(starter, f"{org.peer} joins", functools.partial(fabric.join_peer, starter, org))
@@ -72,16 +80,20 @@ def up(starter: Starter) -> None:
         compose.run("run", "--rm", service.name, "migrate")
     compose.run("up", "-d", *(service.name for service in SERVICES))
     for service in SERVICES:
-        _wait(starter, service.name, layout.metrics_port(service.name), "/readyz")
+        _wait(starter, service.name, functools.partial(_answers, layout.metrics_port(service.name), "/readyz"))
 
 
-def _wait(starter: Starter, name: str, port: int, path: str) -> None:
+def _answers(port: int, path: str) -> bool:
+    return http_get(port, path) is not None
+
+
+def _wait(starter: Starter, name: str, ready: Callable[[], bool]) -> None:
     for _ in range(int(READY_S / 0.5)):
-        if http_get(port, path) is not None:
+        if ready():
             starter.report(f"{name} is ready")
             return
         starter.pause(0.5)
-    raise StackError(f"{name}: not ready after {READY_S:.0f} s; see docker logs carlien_{name}_1")
+    raise StackError(f"{name}: not ready after {READY_S:.0f} s; see its log (docker-compose logs)")
 
 
 def _eventually(starter: Starter, what: str, act: Callable[[], None]) -> None:

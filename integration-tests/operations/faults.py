@@ -8,6 +8,9 @@ import time
 from collections import Counter
 from contextlib import suppress
 
+from carlien_local.layout import find_layout
+from carlien_local.processes import Processes
+from carlien_local.stack import status
 from operations.replicas import state
 
 INFRASTRUCTURE = ("postgres", "kafka", "orderer", "peer-org1", "peer-org2", "chaincode-org1", "chaincode-org2")
@@ -21,8 +24,21 @@ def pid_of(part: str) -> int | None:
     return None
 
 
+async def everything_runs(give_up: float) -> None:
+    """Until every part of the stack answers, or the moment has come."""
+    layout = find_layout(state(), {})
+    while time.monotonic() < give_up:
+        parts = await asyncio.to_thread(status, Processes(layout), layout)
+        if all(part.state == "running" for part in parts):
+            return
+        await asyncio.sleep(1)
+
+
 class Faults:
-    """Each fault is a kill -9 (the stack's supervisor starts the part again) or a freeze of a few seconds."""
+    """Each fault is a kill -9 (the stack's supervisor starts the part again) or a freeze of a few seconds.
+
+    The next one waits until every part is back: how long that takes is the machine's business, not the suite's.
+    """
 
     def __init__(self, rng: random.Random, every_s: tuple[float, float] = (20.0, 40.0), frozen_s: tuple[float, float] = (2.0, 8.0)) -> None:
         self._rng = rng
@@ -34,6 +50,7 @@ class Faults:
         """Until the moment (time.monotonic). Services are killed only in the first part: what runs on shows whether memory grows."""
         while (left := until - time.monotonic()) > 0:
             await asyncio.sleep(min(left, self._rng.uniform(*self._every_s)))
+            await everything_runs(until)
             if time.monotonic() < until:
                 await self._one(time.monotonic() < kill_services_until)
 

@@ -37,6 +37,8 @@ async def keep_up(call: Callable[[int], Awaitable[None]], rate: float, until: as
             await call(number)
         except grpc.aio.AioRpcError as error:
             load.failures.append(f"{error.code().name}: {error.details()}")
+        except TimeoutError:
+            load.failures.append("GAVE UP: it was asked again and again and never answered")
         else:
             load.latencies_s.append(time.monotonic() - started)
 

@@ -4,6 +4,7 @@ import importlib
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -84,5 +85,5 @@ def test_every_alert_has_its_runbook_section() -> None:
 
 
 def test_dashboards_are_what_their_code_says() -> None:
-    result = subprocess.run(["python", str(CHART / "dashboards.py"), "--check"], capture_output=True, text=True, check=False)
+    result = subprocess.run([sys.executable, str(CHART / "dashboards.py"), "--check"], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Formats the log directory once and serves: 9092 for the network's members, ADVERTISED_PORT for the machine outside.
-set -eu
+# No globbing: the class path has a star that Java expands itself.
+set -euf
 cat >/tmp/server.properties <<PROPERTIES
 process.roles=broker,controller
 node.id=1

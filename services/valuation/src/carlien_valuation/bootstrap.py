@@ -35,6 +35,7 @@ from carlien_valuation import metrics
 from carlien_valuation.adapters.battery_policy_file import load_battery_policies
 from carlien_valuation.adapters.index_store import PostgresIndexFeed, PostgresIndexStore
 from carlien_valuation.adapters.known_files import KnownVehicleFiles
+from carlien_valuation.adapters.liquidation_policy_file import load_liquidation_policies
 from carlien_valuation.adapters.policy_file import load_policies
 from carlien_valuation.adapters.postgres_appraisals import PostgresAppraisals
 from carlien_valuation.adapters.postgres_outcomes import PostgresOutcomes
@@ -57,6 +58,7 @@ from carlien_valuation.grpc_api.records import VehicleRecordServicer
 from carlien_valuation.grpc_api.valuation import ValuationServicer
 from carlien_valuation.service.appraise import Appraising, Request
 from carlien_valuation.service.batching import Batcher
+from carlien_valuation.service.finish import Finishing
 from carlien_valuation.service.index import Indices
 from carlien_valuation.service.remark import Recorded, Remarked, Remarking
 from carlien_valuation.service.residual import Residuals
@@ -80,9 +82,10 @@ async def serve(settings: ValuationSettings, clock: Clock = utc_now, started: Ca
     appraiser, shifts = _appraiser(directory)
     index = PublishedIndex(settings.index_region)
     policies = load_policies(settings.appraisal_policy_file)
-    appraising = Appraising(appraiser, policies, index, clock, shifts)
-    residual_policies = load_residual_policies(settings.residual_policy_file)
     battery_policies = load_battery_policies(settings.battery_policy_file)
+    finishing = Finishing(battery_policies, load_liquidation_policies(settings.liquidation_policy_file), appraiser.typical_odometer)
+    appraising = Appraising(appraiser, policies, index, clock, shifts, finishing)
+    residual_policies = load_residual_policies(settings.residual_policy_file)
     gc.freeze()  # the model's tables live for good; the collector needn't walk them
     async with Application(settings, NAME) as app:
         pool = await app.enter(postgres.pool(settings))
@@ -106,7 +109,7 @@ async def serve(settings: ValuationSettings, clock: Clock = utc_now, started: Ca
         app.spawn("vehicle_file_feed", file_feed.run())
         await known.refresh()
         app.spawn("known_vehicle_files", known.follow(file_feed))
-        residuals = Residuals(batcher.call, residual_policies, index)
+        residuals = Residuals(batcher.call, residual_policies, index, finishing)
         revaluing = Revaluing(appraising, index, battery_policies)
         remarking = Remarking(appraising, revaluing)
 

@@ -14,7 +14,8 @@ from importlib import import_module
 from carlien_common.domain.errors import DomainError, ErrorKind
 
 COMMANDS: tuple[str, ...] = (
-    "train", "evaluate", "predict", "sample_data", "panel_evaluate", "index", "battery_evaluate", "outcomes", "calibrate", "models",
+    "train", "evaluate", "predict", "sample_data", "panel_evaluate", "index", "nowcast", "battery_evaluate", "outcomes", "calibrate",
+    "models",
 )  # fmt: skip
 """Modules of `carlien_valuation.commands`, in the order `--help` lists them."""
 

@@ -18,6 +18,8 @@ class ValuationSettings(ServiceSettings):
     """How forecasts widen with the horizon, instead of the shipped table."""
     battery_policy_file: Path | None = None
     """Prices and fade of batteries, instead of the shipped table."""
+    liquidation_policy_file: Path | None = None
+    """What a forced sale costs, instead of the shipped table."""
     index_region: str = "all"
     """Region of the published index that values move with."""
     appraisal_topic: str = "carlien.valuation.appraisal.v1"

@@ -4,7 +4,7 @@ from datetime import date
 
 from carlien.valuation.v1 import collateral_index_pb2 as pb
 from carlien_common.wire import instant_to_proto
-from carlien_valuation.domain.index_publication import METHODS, Method, Publication
+from carlien_valuation.domain.index_publication import METHODS, MarketNowcast, Method, Publication
 
 METHOD_NUMBERS: dict[Method, pb.IndexMethod.ValueType] = {
     "hedonic": pb.INDEX_METHOD_HEDONIC,
@@ -19,7 +19,19 @@ def month_text(month: date) -> str:
     return f"{month:%Y-%m}"
 
 
-def index_message(publication: Publication) -> pb.CollateralIndex:
+def nowcast_message(nowcast: MarketNowcast) -> pb.IndexNowcast:
+    """The wire form."""
+    return pb.IndexNowcast(
+        month=month_text(nowcast.month),
+        level=nowcast.level,
+        standard_error=nowcast.standard_error,
+        sample_size=nowcast.sample_size,
+        weight=nowcast.weight,
+        made_at=instant_to_proto(nowcast.made_at),
+    )
+
+
+def index_message(publication: Publication, nowcast: MarketNowcast | None = None) -> pb.CollateralIndex:
     """The wire form; a point's first published level only where it has one."""
     return pb.CollateralIndex(
         segment=publication.key.segment,
@@ -40,4 +52,5 @@ def index_message(publication: Publication) -> pb.CollateralIndex:
         input_hash=publication.input_hash,
         methodology_version=publication.methodology_version,
         published_at=instant_to_proto(publication.published_at),
+        nowcast=nowcast_message(nowcast) if nowcast else None,
     )

@@ -22,30 +22,33 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from carlien.valuation.v1 import battery_pb2 as carlien_dot_valuation_dot_v1_dot_battery__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.type import date_pb2 as google_dot_type_dot_date__pb2
 from google.type import money_pb2 as google_dot_type_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$carlien/valuation/v1/appraisal.proto\x12\x14\x63\x61rlien.valuation.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\x1a\x17google/type/money.proto\"C\n\rWaterfallStep\x12\x0e\n\x06\x66\x61\x63tor\x18\x01 \x01(\t\x12\"\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x12.google.type.Money\"\xb7\x02\n\rPriceEstimate\x12\x33\n\nprice_type\x18\x01 \x01(\x0e\x32\x1f.carlien.valuation.v1.PriceType\x12\x1f\n\x03p10\x18\x02 \x01(\x0b\x32\x12.google.type.Money\x12\x1f\n\x03p50\x18\x03 \x01(\x0b\x32\x12.google.type.Money\x12\x1f\n\x03p90\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12\x36\n\twaterfall\x18\x05 \x03(\x0b\x32#.carlien.valuation.v1.WaterfallStep\x12\x13\n\x0bsample_size\x18\x06 \x01(\x03\x12\x0b\n\x03\x66sd\x18\x07 \x01(\x01\x12\x34\n\nconfidence\x18\x08 \x01(\x0e\x32 .carlien.valuation.v1.Confidence\"(\n\x07Warning\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xa4\x03\n\tAppraisal\x12\x14\n\x0c\x61ppraisal_id\x18\x01 \x01(\t\x12\x0b\n\x03vin\x18\x02 \x01(\t\x12\x36\n\testimates\x18\x03 \x03(\x0b\x32#.carlien.valuation.v1.PriceEstimate\x12\x11\n\tabstained\x18\x04 \x01(\x08\x12\x16\n\x0e\x61\x62stain_reason\x18\x05 \x01(\t\x12/\n\x08warnings\x18\x06 \x03(\x0b\x32\x1d.carlien.valuation.v1.Warning\x12\x15\n\rmodel_version\x18\x07 \x01(\t\x12&\n\x0b\x64\x61ta_cutoff\x18\x08 \x01(\x0b\x32\x11.google.type.Date\x12\x15\n\rindex_vintage\x18\t \x01(\t\x12\x13\n\x0bindex_level\x18\n \x01(\x01\x12-\n\tvalued_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x0evaluation_date\x18\x0c \x01(\x0b\x32\x11.google.type.Date\x12\x1b\n\x13typical_odometer_km\x18\r \x01(\x03*\xac\x01\n\tPriceType\x12\x1a\n\x16PRICE_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13PRICE_TYPE_TRADE_IN\x10\x01\x12\x16\n\x12PRICE_TYPE_PRIVATE\x10\x02\x12\x1c\n\x18PRICE_TYPE_DEALER_RETAIL\x10\x03\x12\x18\n\x14PRICE_TYPE_WHOLESALE\x10\x04\x12\x1a\n\x16PRICE_TYPE_FORCED_SALE\x10\x05*h\n\nConfidence\x12\x1a\n\x16\x43ONFIDENCE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x43ONFIDENCE_LOW\x10\x01\x12\x15\n\x11\x43ONFIDENCE_MEDIUM\x10\x02\x12\x13\n\x0f\x43ONFIDENCE_HIGH\x10\x03*\xbe\x01\n\x0e\x41ppraisalCause\x12\x1f\n\x1b\x41PPRAISAL_CAUSE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41PPRAISAL_CAUSE_REQUEST\x10\x01\x12\x19\n\x15\x41PPRAISAL_CAUSE_USAGE\x10\x02\x12\x1b\n\x17\x41PPRAISAL_CAUSE_MILEAGE\x10\x03\x12\x1b\n\x17\x41PPRAISAL_CAUSE_BATTERY\x10\x04\x12\x19\n\x15\x41PPRAISAL_CAUSE_MODEL\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$carlien/valuation/v1/appraisal.proto\x12\x14\x63\x61rlien.valuation.v1\x1a\"carlien/valuation/v1/battery.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16google/type/date.proto\x1a\x17google/type/money.proto\"C\n\rWaterfallStep\x12\x0e\n\x06\x66\x61\x63tor\x18\x01 \x01(\t\x12\"\n\x06\x61mount\x18\x02 \x01(\x0b\x32\x12.google.type.Money\"\xbf\x02\n\x0eLiquidationNet\x12!\n\x05price\x18\x01 \x01(\x0b\x32\x12.google.type.Money\x12\"\n\x06towing\x18\x02 \x01(\x0b\x32\x12.google.type.Money\x12#\n\x07storage\x18\x03 \x01(\x0b\x32\x12.google.type.Money\x12\'\n\x0b\x61uction_fee\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12(\n\x0ctime_to_sell\x18\x05 \x01(\x0b\x32\x12.google.type.Money\x12#\n\x07net_p50\x18\x06 \x01(\x0b\x32\x12.google.type.Money\x12#\n\x07net_p10\x18\x07 \x01(\x0b\x32\x12.google.type.Money\x12\x14\n\x0c\x64\x61ys_to_sell\x18\x08 \x01(\x05\x12\x0e\n\x06source\x18\t \x01(\t\"\xa7\x03\n\rPriceEstimate\x12\x33\n\nprice_type\x18\x01 \x01(\x0e\x32\x1f.carlien.valuation.v1.PriceType\x12\x1f\n\x03p10\x18\x02 \x01(\x0b\x32\x12.google.type.Money\x12\x1f\n\x03p50\x18\x03 \x01(\x0b\x32\x12.google.type.Money\x12\x1f\n\x03p90\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12\x36\n\twaterfall\x18\x05 \x03(\x0b\x32#.carlien.valuation.v1.WaterfallStep\x12\x13\n\x0bsample_size\x18\x06 \x01(\x03\x12\x0b\n\x03\x66sd\x18\x07 \x01(\x01\x12\x34\n\nconfidence\x18\x08 \x01(\x0e\x32 .carlien.valuation.v1.Confidence\x12\x39\n\x0bliquidation\x18\t \x01(\x0b\x32$.carlien.valuation.v1.LiquidationNet\x12\x33\n\x07\x62\x61ttery\x18\n \x01(\x0b\x32\".carlien.valuation.v1.BatteryValue\"(\n\x07Warning\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xa4\x03\n\tAppraisal\x12\x14\n\x0c\x61ppraisal_id\x18\x01 \x01(\t\x12\x0b\n\x03vin\x18\x02 \x01(\t\x12\x36\n\testimates\x18\x03 \x03(\x0b\x32#.carlien.valuation.v1.PriceEstimate\x12\x11\n\tabstained\x18\x04 \x01(\x08\x12\x16\n\x0e\x61\x62stain_reason\x18\x05 \x01(\t\x12/\n\x08warnings\x18\x06 \x03(\x0b\x32\x1d.carlien.valuation.v1.Warning\x12\x15\n\rmodel_version\x18\x07 \x01(\t\x12&\n\x0b\x64\x61ta_cutoff\x18\x08 \x01(\x0b\x32\x11.google.type.Date\x12\x15\n\rindex_vintage\x18\t \x01(\t\x12\x13\n\x0bindex_level\x18\n \x01(\x01\x12-\n\tvalued_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x0evaluation_date\x18\x0c \x01(\x0b\x32\x11.google.type.Date\x12\x1b\n\x13typical_odometer_km\x18\r \x01(\x03*\xac\x01\n\tPriceType\x12\x1a\n\x16PRICE_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13PRICE_TYPE_TRADE_IN\x10\x01\x12\x16\n\x12PRICE_TYPE_PRIVATE\x10\x02\x12\x1c\n\x18PRICE_TYPE_DEALER_RETAIL\x10\x03\x12\x18\n\x14PRICE_TYPE_WHOLESALE\x10\x04\x12\x1a\n\x16PRICE_TYPE_FORCED_SALE\x10\x05*h\n\nConfidence\x12\x1a\n\x16\x43ONFIDENCE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x43ONFIDENCE_LOW\x10\x01\x12\x15\n\x11\x43ONFIDENCE_MEDIUM\x10\x02\x12\x13\n\x0f\x43ONFIDENCE_HIGH\x10\x03*\xbe\x01\n\x0e\x41ppraisalCause\x12\x1f\n\x1b\x41PPRAISAL_CAUSE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41PPRAISAL_CAUSE_REQUEST\x10\x01\x12\x19\n\x15\x41PPRAISAL_CAUSE_USAGE\x10\x02\x12\x1b\n\x17\x41PPRAISAL_CAUSE_MILEAGE\x10\x03\x12\x1b\n\x17\x41PPRAISAL_CAUSE_BATTERY\x10\x04\x12\x19\n\x15\x41PPRAISAL_CAUSE_MODEL\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'carlien.valuation.v1.appraisal_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PRICETYPE']._serialized_start=993
-  _globals['_PRICETYPE']._serialized_end=1165
-  _globals['_CONFIDENCE']._serialized_start=1167
-  _globals['_CONFIDENCE']._serialized_end=1271
-  _globals['_APPRAISALCAUSE']._serialized_start=1274
-  _globals['_APPRAISALCAUSE']._serialized_end=1464
-  _globals['_WATERFALLSTEP']._serialized_start=144
-  _globals['_WATERFALLSTEP']._serialized_end=211
-  _globals['_PRICEESTIMATE']._serialized_start=214
-  _globals['_PRICEESTIMATE']._serialized_end=525
-  _globals['_WARNING']._serialized_start=527
-  _globals['_WARNING']._serialized_end=567
-  _globals['_APPRAISAL']._serialized_start=570
-  _globals['_APPRAISAL']._serialized_end=990
+  _globals['_PRICETYPE']._serialized_start=1463
+  _globals['_PRICETYPE']._serialized_end=1635
+  _globals['_CONFIDENCE']._serialized_start=1637
+  _globals['_CONFIDENCE']._serialized_end=1741
+  _globals['_APPRAISALCAUSE']._serialized_start=1744
+  _globals['_APPRAISALCAUSE']._serialized_end=1934
+  _globals['_WATERFALLSTEP']._serialized_start=180
+  _globals['_WATERFALLSTEP']._serialized_end=247
+  _globals['_LIQUIDATIONNET']._serialized_start=250
+  _globals['_LIQUIDATIONNET']._serialized_end=569
+  _globals['_PRICEESTIMATE']._serialized_start=572
+  _globals['_PRICEESTIMATE']._serialized_end=995
+  _globals['_WARNING']._serialized_start=997
+  _globals['_WARNING']._serialized_end=1037
+  _globals['_APPRAISAL']._serialized_start=1040
+  _globals['_APPRAISAL']._serialized_end=1460
 # @@protoc_insertion_point(module_scope)

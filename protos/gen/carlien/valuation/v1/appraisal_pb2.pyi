@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from carlien.valuation.v1 import battery_pb2 as _battery_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -131,7 +132,7 @@ class WaterfallStep(_message.Message):
     FACTOR_FIELD_NUMBER: _builtins.int
     AMOUNT_FIELD_NUMBER: _builtins.int
     factor: _builtins.str
-    """One of base, mileage, age, condition, usage, region, options, market_index."""
+    """One of base, mileage, age, condition, usage, region, options, market_index, battery (only where a battery is described)."""
     @_builtins.property
     def amount(self) -> _money_pb2.Money:
         """Signed amount in the currency of the estimate."""
@@ -151,6 +152,74 @@ class WaterfallStep(_message.Message):
 Global___WaterfallStep: _TypeAlias = WaterfallStep  # noqa: Y015
 
 @_typing.final
+class LiquidationNet(_message.Message):
+    """What a lender has of a forced sale after its costs. All amounts sum to the net amount to the cent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRICE_FIELD_NUMBER: _builtins.int
+    TOWING_FIELD_NUMBER: _builtins.int
+    STORAGE_FIELD_NUMBER: _builtins.int
+    AUCTION_FEE_FIELD_NUMBER: _builtins.int
+    TIME_TO_SELL_FIELD_NUMBER: _builtins.int
+    NET_P50_FIELD_NUMBER: _builtins.int
+    NET_P10_FIELD_NUMBER: _builtins.int
+    DAYS_TO_SELL_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    days_to_sell: _builtins.int
+    """Days from repossession to payment that were counted; more for cars few comparable ones were seen of."""
+    source: _builtins.str
+    """Edition and source of the table of costs."""
+    @_builtins.property
+    def price(self) -> _money_pb2.Money:
+        """P50 of the price."""
+
+    @_builtins.property
+    def towing(self) -> _money_pb2.Money:
+        """Towing to the yard, negative."""
+
+    @_builtins.property
+    def storage(self) -> _money_pb2.Money:
+        """Storage until it is sold, negative."""
+
+    @_builtins.property
+    def auction_fee(self) -> _money_pb2.Money:
+        """Fee of the auction house, negative."""
+
+    @_builtins.property
+    def time_to_sell(self) -> _money_pb2.Money:
+        """What waiting for the money costs at the table's yearly rate, negative."""
+
+    @_builtins.property
+    def net_p50(self) -> _money_pb2.Money:
+        """P50 of the proceeds: what is left. Below zero where costs exceed the price."""
+
+    @_builtins.property
+    def net_p10(self) -> _money_pb2.Money:
+        """The same of the price's P10."""
+
+    def __init__(
+        self,
+        *,
+        price: _money_pb2.Money | None = ...,
+        towing: _money_pb2.Money | None = ...,
+        storage: _money_pb2.Money | None = ...,
+        auction_fee: _money_pb2.Money | None = ...,
+        time_to_sell: _money_pb2.Money | None = ...,
+        net_p50: _money_pb2.Money | None = ...,
+        net_p10: _money_pb2.Money | None = ...,
+        days_to_sell: _builtins.int = ...,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["auction_fee", b"auction_fee", "net_p10", b"net_p10", "net_p50", b"net_p50", "price", b"price", "storage", b"storage", "time_to_sell", b"time_to_sell", "towing", b"towing"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auction_fee", b"auction_fee", "days_to_sell", b"days_to_sell", "net_p10", b"net_p10", "net_p50", b"net_p50", "price", b"price", "source", b"source", "storage", b"storage", "time_to_sell", b"time_to_sell", "towing", b"towing"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LiquidationNet: _TypeAlias = LiquidationNet  # noqa: Y015
+
+@_typing.final
 class PriceEstimate(_message.Message):
     """What a car is worth in one market."""
 
@@ -164,6 +233,8 @@ class PriceEstimate(_message.Message):
     SAMPLE_SIZE_FIELD_NUMBER: _builtins.int
     FSD_FIELD_NUMBER: _builtins.int
     CONFIDENCE_FIELD_NUMBER: _builtins.int
+    LIQUIDATION_FIELD_NUMBER: _builtins.int
+    BATTERY_FIELD_NUMBER: _builtins.int
     price_type: Global___PriceType.ValueType
     """The market meant."""
     sample_size: _builtins.int
@@ -188,6 +259,14 @@ class PriceEstimate(_message.Message):
     def waterfall(self) -> _containers.RepeatedCompositeFieldContainer[Global___WaterfallStep]:
         """How the P50 comes about, in order; sums to it exactly."""
 
+    @_builtins.property
+    def liquidation(self) -> Global___LiquidationNet:
+        """What is left of a forced sale's price; set for PRICE_TYPE_FORCED_SALE only, in the currency of the table of costs."""
+
+    @_builtins.property
+    def battery(self) -> _battery_pb2.BatteryValue:
+        """The value in car and battery; set where a battery is described and could be valued."""
+
     def __init__(
         self,
         *,
@@ -199,10 +278,12 @@ class PriceEstimate(_message.Message):
         sample_size: _builtins.int = ...,
         fsd: _builtins.float = ...,
         confidence: Global___Confidence.ValueType = ...,
+        liquidation: Global___LiquidationNet | None = ...,
+        battery: _battery_pb2.BatteryValue | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["p10", b"p10", "p50", b"p50", "p90", b"p90"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["battery", b"battery", "liquidation", b"liquidation", "p10", b"p10", "p50", b"p50", "p90", b"p90"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "fsd", b"fsd", "p10", b"p10", "p50", b"p50", "p90", b"p90", "price_type", b"price_type", "sample_size", b"sample_size", "waterfall", b"waterfall"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["battery", b"battery", "confidence", b"confidence", "fsd", b"fsd", "liquidation", b"liquidation", "p10", b"p10", "p50", b"p50", "p90", b"p90", "price_type", b"price_type", "sample_size", b"sample_size", "waterfall", b"waterfall"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

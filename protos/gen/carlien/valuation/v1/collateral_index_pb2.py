@@ -25,17 +25,19 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+carlien/valuation/v1/collateral_index.proto\x12\x14\x63\x61rlien.valuation.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x95\x01\n\nIndexPoint\x12\r\n\x05month\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\x01\x12\x16\n\x0estandard_error\x18\x03 \x01(\x01\x12\x13\n\x0bsample_size\x18\x04 \x01(\x03\x12\"\n\x15\x66irst_published_level\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\x18\n\x16_first_published_level\"\x9f\x02\n\x0f\x43ollateralIndex\x12\x0f\n\x07segment\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x31\n\x06method\x18\x03 \x01(\x0e\x32!.carlien.valuation.v1.IndexMethod\x12\x0f\n\x07vintage\x18\x04 \x01(\t\x12\x12\n\nbase_month\x18\x05 \x01(\t\x12\x30\n\x06points\x18\x06 \x03(\x0b\x32 .carlien.valuation.v1.IndexPoint\x12\x12\n\ninput_hash\x18\x07 \x01(\t\x12\x1b\n\x13methodology_version\x18\x08 \x01(\t\x12\x30\n\x0cpublished_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp*d\n\x0bIndexMethod\x12\x1c\n\x18INDEX_METHOD_UNSPECIFIED\x10\x00\x12\x18\n\x14INDEX_METHOD_HEDONIC\x10\x01\x12\x1d\n\x19INDEX_METHOD_REPEAT_PRICE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+carlien/valuation/v1/collateral_index.proto\x12\x14\x63\x61rlien.valuation.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x95\x01\n\nIndexPoint\x12\r\n\x05month\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\x01\x12\x16\n\x0estandard_error\x18\x03 \x01(\x01\x12\x13\n\x0bsample_size\x18\x04 \x01(\x03\x12\"\n\x15\x66irst_published_level\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\x18\n\x16_first_published_level\"\x96\x01\n\x0cIndexNowcast\x12\r\n\x05month\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\x01\x12\x16\n\x0estandard_error\x18\x03 \x01(\x01\x12\x13\n\x0bsample_size\x18\x04 \x01(\x03\x12\x0e\n\x06weight\x18\x05 \x01(\x01\x12+\n\x07made_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd4\x02\n\x0f\x43ollateralIndex\x12\x0f\n\x07segment\x18\x01 \x01(\t\x12\x0e\n\x06region\x18\x02 \x01(\t\x12\x31\n\x06method\x18\x03 \x01(\x0e\x32!.carlien.valuation.v1.IndexMethod\x12\x0f\n\x07vintage\x18\x04 \x01(\t\x12\x12\n\nbase_month\x18\x05 \x01(\t\x12\x30\n\x06points\x18\x06 \x03(\x0b\x32 .carlien.valuation.v1.IndexPoint\x12\x12\n\ninput_hash\x18\x07 \x01(\t\x12\x1b\n\x13methodology_version\x18\x08 \x01(\t\x12\x30\n\x0cpublished_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x07nowcast\x18\n \x01(\x0b\x32\".carlien.valuation.v1.IndexNowcast*d\n\x0bIndexMethod\x12\x1c\n\x18INDEX_METHOD_UNSPECIFIED\x10\x00\x12\x18\n\x14INDEX_METHOD_HEDONIC\x10\x01\x12\x1d\n\x19INDEX_METHOD_REPEAT_PRICE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'carlien.valuation.v1.collateral_index_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INDEXMETHOD']._serialized_start=544
-  _globals['_INDEXMETHOD']._serialized_end=644
+  _globals['_INDEXMETHOD']._serialized_start=750
+  _globals['_INDEXMETHOD']._serialized_end=850
   _globals['_INDEXPOINT']._serialized_start=103
   _globals['_INDEXPOINT']._serialized_end=252
-  _globals['_COLLATERALINDEX']._serialized_start=255
-  _globals['_COLLATERALINDEX']._serialized_end=542
+  _globals['_INDEXNOWCAST']._serialized_start=255
+  _globals['_INDEXNOWCAST']._serialized_end=405
+  _globals['_COLLATERALINDEX']._serialized_start=408
+  _globals['_COLLATERALINDEX']._serialized_end=748
 # @@protoc_insertion_point(module_scope)

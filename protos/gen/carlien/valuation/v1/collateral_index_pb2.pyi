@@ -85,6 +85,50 @@ class IndexPoint(_message.Message):
 Global___IndexPoint: _TypeAlias = IndexPoint  # noqa: Y015
 
 @_typing.final
+class IndexNowcast(_message.Message):
+    """Where a market stands between two vintages, from a few fresh listings; no vintage, and restated by the next one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MONTH_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    STANDARD_ERROR_FIELD_NUMBER: _builtins.int
+    SAMPLE_SIZE_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
+    MADE_AT_FIELD_NUMBER: _builtins.int
+    month: _builtins.str
+    """The month as YYYY-MM."""
+    level: _builtins.float
+    """Level, on the base of the index."""
+    standard_error: _builtins.float
+    """Standard error of the natural logarithm of the level."""
+    sample_size: _builtins.int
+    """Fresh prices it rests on."""
+    weight: _builtins.float
+    """How far those prices moved it, 0 (few prices, a calm market) to 1 (all the way)."""
+    @_builtins.property
+    def made_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was made."""
+
+    def __init__(
+        self,
+        *,
+        month: _builtins.str = ...,
+        level: _builtins.float = ...,
+        standard_error: _builtins.float = ...,
+        sample_size: _builtins.int = ...,
+        weight: _builtins.float = ...,
+        made_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["made_at", b"made_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "made_at", b"made_at", "month", b"month", "sample_size", b"sample_size", "standard_error", b"standard_error", "weight", b"weight"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexNowcast: _TypeAlias = IndexNowcast  # noqa: Y015
+
+@_typing.final
 class CollateralIndex(_message.Message):
     """An index of one segment and region as of one vintage: all its months, estimated on the data known then."""
 
@@ -99,6 +143,7 @@ class CollateralIndex(_message.Message):
     INPUT_HASH_FIELD_NUMBER: _builtins.int
     METHODOLOGY_VERSION_FIELD_NUMBER: _builtins.int
     PUBLISHED_AT_FIELD_NUMBER: _builtins.int
+    NOWCAST_FIELD_NUMBER: _builtins.int
     segment: _builtins.str
     """Segment, for example all, make:toyota or fuel:electric."""
     region: _builtins.str
@@ -121,6 +166,12 @@ class CollateralIndex(_message.Message):
     def published_at(self) -> _timestamp_pb2.Timestamp:
         """When it was published."""
 
+    @_builtins.property
+    def nowcast(self) -> Global___IndexNowcast:
+        """The newest nowcast beyond this vintage, in answers of GetIndex for the latest hedonic vintage; unset where there is none. Appraisals
+        move with vintages only.
+        """
+
     def __init__(
         self,
         *,
@@ -133,10 +184,11 @@ class CollateralIndex(_message.Message):
         input_hash: _builtins.str = ...,
         methodology_version: _builtins.str = ...,
         published_at: _timestamp_pb2.Timestamp | None = ...,
+        nowcast: Global___IndexNowcast | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["published_at", b"published_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["nowcast", b"nowcast", "published_at", b"published_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_month", b"base_month", "input_hash", b"input_hash", "method", b"method", "methodology_version", b"methodology_version", "points", b"points", "published_at", b"published_at", "region", b"region", "segment", b"segment", "vintage", b"vintage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_month", b"base_month", "input_hash", b"input_hash", "method", b"method", "methodology_version", b"methodology_version", "nowcast", b"nowcast", "points", b"points", "published_at", b"published_at", "region", b"region", "segment", b"segment", "vintage", b"vintage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

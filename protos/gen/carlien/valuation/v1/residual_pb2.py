@@ -22,17 +22,18 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from carlien.valuation.v1 import battery_pb2 as carlien_dot_valuation_dot_v1_dot_battery__pb2
 from google.type import date_pb2 as google_dot_type_dot_date__pb2
 from google.type import money_pb2 as google_dot_type_dot_money__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#carlien/valuation/v1/residual.proto\x12\x14\x63\x61rlien.valuation.v1\x1a\x16google/type/date.proto\x1a\x17google/type/money.proto\"\xb7\x01\n\rResidualPoint\x12\r\n\x05month\x18\x01 \x01(\x05\x12\x1f\n\x04\x64\x61te\x18\x02 \x01(\x0b\x32\x11.google.type.Date\x12\x13\n\x0bodometer_km\x18\x03 \x01(\x03\x12\x1f\n\x03p10\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12\x1f\n\x03p50\x18\x05 \x01(\x0b\x32\x12.google.type.Money\x12\x1f\n\x03p90\x18\x06 \x01(\x0b\x32\x12.google.type.Moneyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#carlien/valuation/v1/residual.proto\x12\x14\x63\x61rlien.valuation.v1\x1a\"carlien/valuation/v1/battery.proto\x1a\x16google/type/date.proto\x1a\x17google/type/money.proto\"\xec\x01\n\rResidualPoint\x12\r\n\x05month\x18\x01 \x01(\x05\x12\x1f\n\x04\x64\x61te\x18\x02 \x01(\x0b\x32\x11.google.type.Date\x12\x13\n\x0bodometer_km\x18\x03 \x01(\x03\x12\x1f\n\x03p10\x18\x04 \x01(\x0b\x32\x12.google.type.Money\x12\x1f\n\x03p50\x18\x05 \x01(\x0b\x32\x12.google.type.Money\x12\x1f\n\x03p90\x18\x06 \x01(\x0b\x32\x12.google.type.Money\x12\x33\n\x07\x62\x61ttery\x18\x07 \x01(\x0b\x32\".carlien.valuation.v1.BatteryStateb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'carlien.valuation.v1.residual_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RESIDUALPOINT']._serialized_start=111
-  _globals['_RESIDUALPOINT']._serialized_end=294
+  _globals['_RESIDUALPOINT']._serialized_start=147
+  _globals['_RESIDUALPOINT']._serialized_end=383
 # @@protoc_insertion_point(module_scope)

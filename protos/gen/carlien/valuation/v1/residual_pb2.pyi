@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from carlien.valuation.v1 import battery_pb2 as _battery_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.type import date_pb2 as _date_pb2
@@ -30,6 +31,7 @@ class ResidualPoint(_message.Message):
     P10_FIELD_NUMBER: _builtins.int
     P50_FIELD_NUMBER: _builtins.int
     P90_FIELD_NUMBER: _builtins.int
+    BATTERY_FIELD_NUMBER: _builtins.int
     month: _builtins.int
     """Months ahead; 0 is the valuation date."""
     odometer_km: _builtins.int
@@ -50,6 +52,10 @@ class ResidualPoint(_message.Message):
     def p90(self) -> _money_pb2.Money:
         """Value that is exceeded with 10 % probability."""
 
+    @_builtins.property
+    def battery(self) -> _battery_pb2.BatteryState:
+        """The battery as expected then, on then's prices; set where a battery is described and could be valued."""
+
     def __init__(
         self,
         *,
@@ -59,10 +65,11 @@ class ResidualPoint(_message.Message):
         p10: _money_pb2.Money | None = ...,
         p50: _money_pb2.Money | None = ...,
         p90: _money_pb2.Money | None = ...,
+        battery: _battery_pb2.BatteryState | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["date", b"date", "p10", b"p10", "p50", b"p50", "p90", b"p90"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["battery", b"battery", "date", b"date", "p10", b"p10", "p50", b"p50", "p90", b"p90"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["date", b"date", "month", b"month", "odometer_km", b"odometer_km", "p10", b"p10", "p50", b"p50", "p90", b"p90"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["battery", b"battery", "date", b"date", "month", b"month", "odometer_km", b"odometer_km", "p10", b"p10", "p50", b"p50", "p90", b"p90"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

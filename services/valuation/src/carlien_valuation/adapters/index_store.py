@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import fields
 from datetime import date, datetime
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ from carlien_common.failures import is_transient
 from carlien_common.logs import get_logger
 from carlien_common.postgres import Connection, Pool
 from carlien_common.postgres.pool import NOT_YET, connect
-from carlien_valuation.domain.index_publication import IndexKey, IndexPoint, Method, Publication, SegmentVintages
+from carlien_valuation.domain.index_publication import IndexKey, IndexPoint, MarketNowcast, Method, Publication, SegmentVintages
 from carlien_valuation.index_messages import index_message
 
 log = get_logger(__name__)
@@ -50,6 +51,18 @@ async def publish(conn: Connection, publications: Sequence[Publication], *, topi
         if new:
             await conn.execute(f"NOTIFY {CHANNEL}")
     return new
+
+
+async def store_nowcast(conn: Connection, nowcast: MarketNowcast) -> bool:
+    """Keep a nowcast; whether it is new (the same listings by the same model are not)."""
+    row = await conn.fetchrow(
+        """INSERT INTO index_nowcast
+             (segment, region, month, level, standard_error, sample_size, weight, input_hash, model_version, made_at)
+           VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING RETURNING sequence""",
+        nowcast.segment, nowcast.region, nowcast.month, nowcast.level, nowcast.standard_error, nowcast.sample_size, nowcast.weight,
+        nowcast.input_hash, nowcast.model_version, nowcast.made_at,
+    )  # fmt: skip
+    return row is not None
 
 
 async def _is_published(conn: Connection, publication: Publication) -> bool:
@@ -109,6 +122,15 @@ class PostgresIndexStore:
             segment, region,
         )  # fmt: skip
         return await self._complete(rows)
+
+    async def nowcast(self, segment: str, region: str, beyond: date) -> MarketNowcast | None:
+        row = await self._pool.fetchrow(
+            "SELECT * FROM index_nowcast WHERE segment = $1 AND region = $2 AND month > $3 ORDER BY month DESC, sequence DESC LIMIT 1",
+            segment, region, beyond,
+        )  # fmt: skip
+        if row is None:
+            return None
+        return MarketNowcast(**{field.name: row[field.name] for field in fields(MarketNowcast)})
 
     async def after(self, publication_id: int, segment: str, region: str, limit: int) -> Sequence[Publication]:
         rows = await self._pool.fetch(

@@ -9,7 +9,9 @@ from typing import Any
 
 from carlien_common.domain.clock import Clock, utc_now
 from carlien_common.domain.errors import precondition
+from carlien_valuation.adapters.battery_policy_file import load_battery_policies
 from carlien_valuation.adapters.index_store import PostgresIndexStore
+from carlien_valuation.adapters.liquidation_policy_file import load_liquidation_policies
 from carlien_valuation.adapters.own_database import own_database
 from carlien_valuation.adapters.policy_file import load_policies
 from carlien_valuation.adapters.postgres_outcomes import outcomes_between
@@ -28,6 +30,7 @@ from carlien_valuation.domain.outcome import Outcome
 from carlien_valuation.domain.policy import AppraisalPolicy
 from carlien_valuation.listings.read import expand
 from carlien_valuation.service.appraise import Appraising
+from carlien_valuation.service.finish import Finishing
 from carlien_valuation.training.store import load_model, read_card
 
 
@@ -106,7 +109,8 @@ def _subject(
     now: datetime,
 ) -> Subject:
     appraiser = load(directory)
-    appraising = Appraising(appraiser, policies, index, lambda: now, read_shifts(directory))
+    finishing = Finishing(load_battery_policies(), load_liquidation_policies(), appraiser.typical_odometer)
+    appraising = Appraising(appraiser, policies, index, lambda: now, read_shifts(directory), finishing)
     return Subject(appraiser.version, appraiser.data_cutoff, judge(appraising, outcomes, appraiser.data_cutoff), appraiser.model.card)
 
 

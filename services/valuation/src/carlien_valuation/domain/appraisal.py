@@ -9,6 +9,9 @@ from statistics import NormalDist
 
 from carlien_common.domain.currencies import MINOR_UNITS
 from carlien_common.domain.money import Money
+from carlien_valuation.domain.battery import PackInCar
+from carlien_valuation.domain.confidence import Confidence as Confidence
+from carlien_valuation.domain.liquidation import Liquidation
 
 
 class PriceType(StrEnum):
@@ -19,14 +22,6 @@ class PriceType(StrEnum):
     DEALER_RETAIL = "DEALER_RETAIL"
     WHOLESALE = "WHOLESALE"
     FORCED_SALE = "FORCED_SALE"
-
-
-class Confidence(StrEnum):
-    """How far an estimate can be relied on."""
-
-    LOW = "LOW"
-    MEDIUM = "MEDIUM"
-    HIGH = "HIGH"
 
 
 class Cause(StrEnum):
@@ -67,10 +62,14 @@ class Estimate:
     p50_units: int
     p90_units: int
     steps: tuple[tuple[str, int], ...]
-    """Factor and signed minor units, in the order of FACTORS; empty where no waterfall was asked for."""
+    """Factor and signed minor units, in the order of FACTORS, then a battery's; empty where no waterfall was asked for."""
     sample_size: int
     fsd: float
     confidence: Confidence
+    liquidation: Liquidation | None = None
+    """What a forced sale leaves; None for other markets."""
+    battery: PackInCar | None = None
+    """None where no battery is described, or it can't be valued."""
 
     @property
     def p10(self) -> Money:

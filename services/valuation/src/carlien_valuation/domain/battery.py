@@ -99,6 +99,28 @@ class PackValue:
 
 
 @dataclass(frozen=True, slots=True)
+class Health:
+    """A state of health as a fraction of the capacity when new, with its 80 % interval; `measured` or usual."""
+
+    low: Decimal
+    median: Decimal
+    high: Decimal
+    measured: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PackInCar:
+    """A value in car and pack (they sum to it), and the pack's state and uses."""
+
+    car: Money
+    pack: Money
+    adjustment: Money
+    leased: bool
+    health: Health
+    state: PackValue
+
+
+@dataclass(frozen=True, slots=True)
 class MonthValue:
     """A month ahead: P10, P50, P90 of the state of health, the pack at each, whichever use is best."""
 
@@ -121,21 +143,47 @@ class Split:
     leased: bool
 
 
-def check(pack: Pack, policy: BatteryPolicy) -> None:
-    """INVALID with every bad field."""
+def check(pack: Pack, policy: BatteryPolicy, *, whole: bool = False) -> None:
+    """INVALID with every bad field. `whole`: capacity and a known chemistry must be there, as for a pack that is to be valued."""
     faults: list[DomainError] = []
-    if not 0 < pack.capacity_kwh <= 1000:
+    if not 0 <= pack.capacity_kwh <= 1000 or (whole and pack.capacity_kwh == 0):
         faults.append(invalid("vehicle.battery.capacity_new_kwh", "BATTERY_CAPACITY_RANGE", "A pack has between 0 and 1000 kWh."))
     if pack.soh is not None and not 0 < pack.soh <= Decimal("1.1"):
         faults.append(
             invalid("vehicle.battery.state_of_health_percent", "BATTERY_SOH_RANGE", "A state of health lies between 0 and 110 %.")
         )
-    if pack.chemistry.upper() not in policy.chemistries:
-        known = ", ".join(sorted(policy.chemistries))
-        faults.append(invalid("vehicle.battery.chemistry", "BATTERY_CHEMISTRY_UNKNOWN", f"{pack.chemistry!r} is none of {known}."))
+    if whole and pack.chemistry.upper() not in policy.chemistries:
+        names = ", ".join(sorted(policy.chemistries))
+        faults.append(invalid("vehicle.battery.chemistry", "BATTERY_CHEMISTRY_UNKNOWN", f"{pack.chemistry!r} is none of {names}."))
     if faults:
         violations: list[FieldViolation] = [violation for fault in faults for violation in fault.violations]
         raise DomainError(faults[0].kind, faults[0].reason, faults[0].message, violations)
+
+
+KWH_PER_KM = Decimal("0.16")
+"""From the battery; turns kilometres into full cycles where nothing better is known."""
+
+
+def known(pack: Pack, policy: BatteryPolicy) -> bool:
+    """Whether enough is stated of a pack to value it."""
+    return pack.capacity_kwh > 0 and pack.chemistry.upper() in policy.chemistries
+
+
+def full_cycles(pack: Pack, km: Decimal) -> Decimal:
+    """Equivalent full cycles of a distance."""
+    return km * KWH_PER_KM / pack.capacity_kwh if pack.capacity_kwh > 0 else Decimal(0)
+
+
+def stated_health(soh: Decimal, policy: BatteryPolicy) -> Health:
+    """Stated or measured, give or take the policy's error."""
+    return Health(max(soh - policy.soh_error, Decimal(0)), soh, min(soh + policy.soh_error, max(soh, Decimal(1))), measured=True)
+
+
+def typical_health(policy: BatteryPolicy, age_years: Decimal, full_cycles: Decimal) -> Health:
+    """What is usual, give or take the policy's spread of what is lost."""
+    soh = typical_soh(policy, age_years, full_cycles)
+    half = (policy.soh_error**2 + ((1 - soh) * policy.fade_spread) ** 2).sqrt()
+    return Health(max(soh - half, Decimal(0)), soh, min(soh + half, Decimal(1)), measured=False)
 
 
 def typical_soh(policy: BatteryPolicy, age_years: Decimal, full_cycles: Decimal) -> Decimal:
@@ -181,7 +229,7 @@ def value_pack(
 
 def split(market_value: Money, pack: Pack, age_years: Decimal, full_cycles: Decimal, policy: BatteryPolicy) -> Split:
     """A market value in car and pack. Raises INVALID (see `check`) and PRECONDITION CURRENCY_MISMATCH."""
-    check(pack, policy)
+    check(pack, policy, whole=True)
     if market_value.currency != policy.currency:
         raise precondition("CURRENCY_MISMATCH", f"Battery prices are in {policy.currency}, the value is in {market_value.currency}.")
     usual = value_pack(pack, typical_soh(policy, age_years, full_cycles), policy, car_value=market_value)
@@ -203,7 +251,7 @@ def outlook(
 
     Loss ahead = calendar (difference of square roots) + cycles, with the policy's spread, and the error of today's estimate in quadrature.
     """
-    check(pack, policy)
+    check(pack, policy, whole=True)
     now = pack.soh if pack.soh is not None else typical_soh(policy, age_years, cycles_so_far)
     out: list[MonthValue] = []
     for month in range(months + 1):

@@ -58,6 +58,22 @@ class Publication:
 
 
 @dataclass(frozen=True, slots=True)
+class MarketNowcast:
+    """Where a market stands in a month that no vintage covers yet; `month` is its first day."""
+
+    segment: str
+    region: str
+    month: date
+    level: float
+    standard_error: float
+    sample_size: int
+    weight: float
+    input_hash: str
+    model_version: str
+    made_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class SegmentVintages:
     """What has been published of one index."""
 

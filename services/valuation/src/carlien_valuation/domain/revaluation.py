@@ -53,16 +53,19 @@ class Changes:
         return self.current - self.current
 
 
-def explain(previous: Money, factors: Mapping[Cause, float], battery: Money | None, current: Money) -> Changes:
+def explain(
+    previous: Money, factors: Mapping[Cause, float], battery: Money | None, current: Money, counted: Money | None = None
+) -> Changes:
     """Walk from the previous value by the factor of each cause (1 where it isn't given), then the battery's amount; what is left
-    to the new value is the model's.
+    to the new value is the model's. `counted`: what the battery had added to the previous value; factors don't apply to that part.
 
     Each level is rounded to the minor unit before the difference is taken, in whole numbers of it, so nothing is lost between them.
     """
     previous, current = previous.quantized(), current.quantized()
     unit = previous.minor_unit
-    level = float(previous.amount / unit)
-    before = start = int(previous.amount / unit)
+    start = int(previous.amount / unit)
+    before = start - (int(counted.quantized().amount / unit) if counted else 0)
+    level = float(before)
     steps: dict[Cause, int] = {}
     for cause in _CHAIN:
         level *= factors.get(cause, 1.0)

@@ -6,8 +6,10 @@ from google.type.money_pb2 import Money as MoneyMessage
 
 from carlien.valuation.v1 import appraisal_pb2, valuation_service_pb2
 from carlien_common.domain.errors import DomainError, invalid
-from carlien_common.wire import date_to_proto, instant_to_proto
+from carlien_common.wire import date_to_proto, instant_to_proto, money_to_proto
 from carlien_valuation.domain.appraisal import Appraisal, Confidence, Estimate, PriceType, scale_of
+from carlien_valuation.domain.liquidation import Liquidation
+from carlien_valuation.grpc_api.batteries import battery_value
 
 _PRICE_TYPES: Final = {kind: appraisal_pb2.PriceType.Value(f"PRICE_TYPE_{kind}") for kind in PriceType}
 _CONFIDENCES: Final = {level: appraisal_pb2.Confidence.Value(f"CONFIDENCE_{level}") for level in Confidence}
@@ -66,7 +68,25 @@ def _estimate(estimate: Estimate) -> appraisal_pb2.PriceEstimate:
     _fill(message.p90, estimate.p90_units, scale, currency)
     for factor, units in estimate.steps:
         _fill(message.waterfall.add(factor=factor).amount, units, scale, currency)
+    if estimate.battery is not None:
+        message.battery.CopyFrom(battery_value(estimate.battery))
+    if estimate.liquidation is not None:
+        message.liquidation.CopyFrom(_liquidation(estimate.liquidation))
     return message
+
+
+def _liquidation(proceeds: Liquidation) -> appraisal_pb2.LiquidationNet:
+    return appraisal_pb2.LiquidationNet(
+        price=money_to_proto(proceeds.price),
+        towing=money_to_proto(proceeds.towing),
+        storage=money_to_proto(proceeds.storage),
+        auction_fee=money_to_proto(proceeds.auction_fee),
+        time_to_sell=money_to_proto(proceeds.time_to_sell),
+        net_p50=money_to_proto(proceeds.net),
+        net_p10=money_to_proto(proceeds.net_p10),
+        days_to_sell=proceeds.days_to_sell,
+        source=proceeds.source,
+    )
 
 
 def _fill(message: MoneyMessage, units: int, scale: int, currency: str) -> None:

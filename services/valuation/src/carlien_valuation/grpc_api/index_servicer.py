@@ -45,7 +45,8 @@ class IndexServicer(collateral_index_service_pb2_grpc.CollateralIndexServiceServ
         if request.method not in _METHODS:
             raise invalid("method", "INDEX_METHOD_UNKNOWN", f"{request.method} is no method of an index.")
         key = IndexKey(_name(request.segment, "segment"), _name(request.region, "region"), _METHODS[request.method])
-        return pb.GetIndexResponse(index=index_message(await self._indices.get(key, _vintage(request.vintage))))
+        publication = await self._indices.get(key, _vintage(request.vintage))
+        return pb.GetIndexResponse(index=index_message(publication, await self._indices.nowcast(publication)))
 
     async def StreamIndex(self, request: pb.StreamIndexRequest, _context: Context) -> AsyncIterator[pb.StreamIndexResponse]:
         segment, region = _name(request.segment, "segment", required=False), _name(request.region, "region", required=False)

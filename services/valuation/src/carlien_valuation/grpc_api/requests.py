@@ -10,6 +10,7 @@ from carlien_common.domain.vin import parse_vin
 from carlien_common.wire import date_from_proto, money_from_proto
 from carlien_valuation.domain.appraisal import PriceType
 from carlien_valuation.domain.car import Car, ConditionScores, Usage, grade_of
+from carlien_valuation.grpc_api.batteries import pack_of
 from carlien_valuation.service.appraise import Request
 
 MAX_NAME: Final = 200
@@ -37,8 +38,10 @@ def appraise_request(message: valuation_service_pb2.AppraiseRequest, today: date
         day = date_from_proto(message.valuation_date, "valuation_date") if message.HasField("valuation_date") else today
     with fields:
         currency = require_currency(message.currency_code) if message.currency_code else ""
+    with fields:
+        pack = pack_of(message.vehicle)
     fields.check()
-    return Request(car, price_types, day, currency)
+    return Request(car, price_types, day, currency, pack=pack)
 
 
 def batch_requests(message: valuation_service_pb2.BatchAppraiseRequest, today: date) -> list[Request | DomainError]:
@@ -57,7 +60,8 @@ def batch_requests(message: valuation_service_pb2.BatchAppraiseRequest, today: d
     requests: list[Request | DomainError] = []
     for vehicle in message.vehicles:
         try:
-            requests.append(Request(car_of(vehicle, today), price_types, day, currency, waterfall=not message.values_only))
+            car, pack = car_of(vehicle, today), pack_of(vehicle)
+            requests.append(Request(car, price_types, day, currency, waterfall=not message.values_only, pack=pack))
         except DomainError as error:
             requests.append(error)
     return requests

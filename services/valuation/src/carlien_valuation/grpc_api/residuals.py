@@ -8,6 +8,7 @@ from carlien_common.domain.errors import collect_violations, invalid
 from carlien_common.domain.money import require_currency
 from carlien_common.wire import date_from_proto, date_to_proto, money_to_proto
 from carlien_valuation.domain.appraisal import PriceType
+from carlien_valuation.grpc_api.batteries import month_state, pack_of
 from carlien_valuation.grpc_api.requests import car_of
 from carlien_valuation.service.residual import Residual, ResidualForecast, ResidualRequest, check
 
@@ -26,8 +27,10 @@ def residual_request(message: valuation_service_pb2.ForecastResidualRequest, tod
         day = date_from_proto(message.valuation_date, "valuation_date") if message.HasField("valuation_date") else today
     with fields:
         currency = require_currency(message.currency_code) if message.currency_code else ""
+    with fields:
+        pack = pack_of(message.vehicle)
     fields.check()
-    request = ResidualRequest(car, message.horizon_months, message.annual_mileage_km, price_type, day, currency)
+    request = ResidualRequest(car, message.horizon_months, message.annual_mileage_km, price_type, day, currency, pack)
     check(request)
     return request
 
@@ -66,4 +69,5 @@ def _point(point: Residual) -> residual_pb2.ResidualPoint:
         p10=money_to_proto(point.p10),
         p50=money_to_proto(point.p50),
         p90=money_to_proto(point.p90),
+        battery=month_state(point.battery) if point.battery else None,
     )

@@ -4,11 +4,11 @@ from datetime import date
 from decimal import Decimal
 from typing import Final
 
-from carlien.valuation.v1 import revaluation_pb2, valuation_service_pb2, vehicle_pb2
+from carlien.valuation.v1 import revaluation_pb2, valuation_service_pb2
 from carlien_common.domain.errors import DomainError, collect_violations, invalid
 from carlien_common.wire import date_from_proto, money_from_proto, money_to_proto
-from carlien_valuation.domain.battery import Pack
 from carlien_valuation.domain.revaluation import Cause
+from carlien_valuation.grpc_api.batteries import pack_of
 from carlien_valuation.grpc_api.requests import MAX_ODOMETER_KM, car_of, grade_of_condition, usage_of
 from carlien_valuation.grpc_api.residuals import price_type_of
 from carlien_valuation.service.residual import MAX_ANNUAL_KM
@@ -38,10 +38,12 @@ def position_of(message: valuation_service_pb2.RevaluePortfolioRequest, today: d
             expected = message.expected_annual_mileage_km if message.HasField("expected_annual_mileage_km") else None
             if expected is not None and not 0 <= expected <= MAX_ANNUAL_KM:
                 raise invalid("expected_annual_mileage_km", "ANNUAL_MILEAGE_RANGE", f"A car is driven 0 to {MAX_ANNUAL_KM} km a year.")
+        with fields:
+            pack = pack_of(message.vehicle)
         fields.check()
     except DomainError as error:
         return Refused(position_id, error)
-    return Position(position_id, car, previous, price_type, day, expected, _pack(message.vehicle))
+    return Position(position_id, car, previous, price_type, day, expected, pack)
 
 
 def _previous(message: revaluation_pb2.PreviousValue) -> Previous:
@@ -66,14 +68,6 @@ def _previous(message: revaluation_pb2.PreviousValue) -> Previous:
     fields.check()
     transfers = message.transfer_count if message.HasField("transfer_count") else None
     return Previous(value, day, odometer, usage, transfers, grade, soh, message.index_level)
-
-
-def _pack(vehicle: vehicle_pb2.Vehicle) -> Pack | None:
-    if not vehicle.HasField("battery"):
-        return None
-    battery = vehicle.battery
-    soh = _fraction(battery.state_of_health_percent) if battery.HasField("state_of_health_percent") else None
-    return Pack(Decimal(repr(battery.capacity_new_kwh)), battery.chemistry, soh, battery.leased)
 
 
 def _fraction(percent: float) -> Decimal:

@@ -117,10 +117,10 @@ class ValuationServicer(valuation_service_pb2_grpc.ValuationServiceServicer):
     ) -> valuation_service_pb2.ForecastResidualResponse:
         """Value one car month by month ahead."""
         asked = residual_request(request, self._clock().date())
-        now = Request(asked.car, (asked.price_type,), asked.valuation_date, asked.currency)
+        now = Request(asked.car, (asked.price_type,), asked.valuation_date, asked.currency, pack=asked.pack)
         self._appraising.check(now)
         (informed,) = await self._files.informed([now])
-        forecast = await self._residuals.forecast(replace(asked, car=informed.request.car))
+        forecast = await self._residuals.forecast(replace(asked, car=informed.request.car, pack=informed.request.pack))
         forecast = replace(forecast, now=self._files.told(informed, forecast.now))
         metrics.RESIDUALS.labels("valued" if forecast.points else "abstained").inc()
         return residual_response(forecast)

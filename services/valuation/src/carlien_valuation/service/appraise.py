@@ -15,6 +15,7 @@ from carlien_valuation.domain.battery import Pack
 from carlien_valuation.domain.calibration import Shift
 from carlien_valuation.domain.car import Car, Usage
 from carlien_valuation.domain.policy import AppraisalPolicy, MarketLevel, in_force, widened
+from carlien_valuation.service.finish import Finishing
 from carlien_valuation.service.ports import Appraiser, IndexReading, MarketIndex, Point, Spread, Support
 
 DAYS_PER_YEAR = 365.25
@@ -65,9 +66,11 @@ class Appraising:
         index: MarketIndex,
         clock: Clock,
         shifts: Mapping[PriceType, Shift] = MappingProxyType({}),
+        finishing: Finishing | None = None,
     ) -> None:
-        """`shifts`: what realised prices taught about each market's quantiles (see `calibrate`)."""
+        """`shifts`: what realised prices taught of each market's quantiles (see `calibrate`); `finishing`: batteries and forced sales."""
         self.appraiser = appraiser
+        self._finishing = finishing
         self._shifts = shifts
         self._policies = policies
         self._index = index
@@ -82,6 +85,8 @@ class Appraising:
             raise invalid("vehicle.new_price", "CURRENCY_UNSUPPORTED", f"State the price when new in {self.appraiser.currency}.")
         if car.first_registration and car.first_registration > request.valuation_date:
             raise invalid("vehicle.first_registration", "REGISTRATION_FUTURE", "The car was registered after the valuation date.")
+        if request.pack is not None and self._finishing is not None:
+            self._finishing.check(request.pack, request.valuation_date)
 
     def check_common(self, request: Request) -> None:
         """Raises INVALID for what all cars of a batch share: markets, currency and date."""
@@ -122,6 +127,9 @@ class Appraising:
             self._abstained(request, reason) if plan is None else self._answer(request, support, plan, values)
             for request, support, plan, reason in zip(requests, supports, plans, reasons, strict=True)
         ]
+        if self._finishing is not None:
+            finished = self._finishing.finished
+            answers = [finished(answer, request.car, request.pack) for answer, request in zip(answers, requests, strict=True)]
         medians = values[:, 1].tolist()
         return answers, [[medians[row] for row in own] for own in rows]
 

@@ -5,7 +5,7 @@ from datetime import date
 from typing import Protocol
 
 from carlien_common.domain.errors import not_found
-from carlien_valuation.domain.index_publication import IndexKey, Publication, SegmentVintages
+from carlien_valuation.domain.index_publication import IndexKey, MarketNowcast, Publication, SegmentVintages
 
 
 class IndexStore(Protocol):
@@ -21,6 +21,10 @@ class IndexStore(Protocol):
 
     async def latest(self, segment: str, region: str) -> Sequence[Publication]:
         """The latest vintage of each index (empty strings: of all), in order of publication."""
+        ...
+
+    async def nowcast(self, segment: str, region: str, beyond: date) -> MarketNowcast | None:
+        """The newest nowcast of a month after `beyond`; None without one."""
         ...
 
     async def after(self, publication_id: int, segment: str, region: str, limit: int) -> Sequence[Publication]:
@@ -62,6 +66,15 @@ class Indices:
         if vintage is not None and await self._store.find(key, None) is not None:
             raise not_found("VINTAGE_UNKNOWN", f"The index {key.event_key} ({key.method}) has no vintage {vintage:%Y-%m}.")
         raise not_found("INDEX_UNKNOWN", f"No index is published for {key.event_key} ({key.method}).")
+
+    async def nowcast(self, publication: Publication) -> MarketNowcast | None:
+        """The newest nowcast beyond the latest vintage of a hedonic index; None for other methods and older vintages."""
+        if publication.key.method != "hedonic":
+            return None
+        latest = await self._store.find(publication.key, None)
+        if latest is None or latest.vintage != publication.vintage:
+            return None
+        return await self._store.nowcast(publication.key.segment, publication.key.region, publication.vintage)
 
     async def stream(self, segment: str, region: str) -> AsyncIterator[Publication]:
         """The latest vintages, then each new publication; never ends by itself."""

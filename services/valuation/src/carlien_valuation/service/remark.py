@@ -87,4 +87,14 @@ def _cause(recorded: Recorded, car: Car, pack: Pack | None, changes: Changes) ->
 def _previous(recorded: Recorded, value: Money) -> Previous:
     car, pack = recorded.car, recorded.pack
     soh = None if pack is None else pack.soh
-    return Previous(value, recorded.valuation_date, car.odometer_km, car.usage, car.transfer_count, car.grade, soh, recorded.index_level)
+    return Previous(
+        value=value,
+        day=recorded.valuation_date,
+        odometer_km=car.odometer_km,
+        usage=car.usage,
+        transfer_count=car.transfer_count,
+        grade=car.grade,
+        soh=soh,
+        index_level=recorded.index_level,
+        has_pack=True,
+    )

@@ -10,6 +10,7 @@ from typing import Protocol
 from carlien_common.domain.errors import collect_violations, invalid
 from carlien_common.domain.money import Money
 from carlien_valuation.domain.appraisal import Appraisal, PriceType, money
+from carlien_valuation.domain.battery import MonthValue, Pack
 from carlien_valuation.domain.car import Car
 from carlien_valuation.domain.residual import DAYS_PER_MONTH, MAX_MONTHS, ResidualPolicy, Trend, day_ahead, doubt, in_force, widened
 from carlien_valuation.service.appraise import Request
@@ -25,6 +26,14 @@ class MarketTrend(Protocol):
 
     def trend(self, car: Car, day: date, policy: ResidualPolicy) -> Trend:
         """The drift the index of the car's segment supports at a day."""
+        ...
+
+
+class BatteryOutlook(Protocol):
+    """How a battery will fade."""
+
+    def outlook(self, pack: Pack, car: Car, annual_km: int, months: int, day: date) -> Sequence[MonthValue | None]:
+        """Months 0 to `months`; None throughout for a battery that can't be valued."""
         ...
 
 
@@ -46,6 +55,7 @@ class ResidualRequest:
     price_type: PriceType
     valuation_date: date
     currency: str = ""
+    pack: Pack | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,7 @@ class Residual:
     p10: Money
     p50: Money
     p90: Money
+    battery: MonthValue | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +97,10 @@ def check(request: ResidualRequest) -> None:
 class Residuals:
     """The use case. `appraise` values a batch of requests, in turn with everyone else's."""
 
-    def __init__(self, appraise: AppraiseBatch, policies: Sequence[ResidualPolicy], market: MarketTrend) -> None:
-        self._appraise, self._policies, self._market = appraise, policies, market
+    def __init__(
+        self, appraise: AppraiseBatch, policies: Sequence[ResidualPolicy], market: MarketTrend, batteries: BatteryOutlook | None = None
+    ) -> None:
+        self._appraise, self._policies, self._market, self._batteries = appraise, policies, market, batteries
 
     async def forecast(self, request: ResidualRequest) -> ResidualForecast:
         """Month by month. The value of a month never rises with the distance driven, as the model's doesn't.
@@ -98,15 +111,21 @@ class Residuals:
         policy = in_force(self._policies, request.valuation_date)
         market = self._market.trend(request.car, request.valuation_date, policy)
         months = range(request.horizon_months + 1)
-        answers = await self._appraise([self._aged(request, month) for month in months])
+        packs: Sequence[MonthValue | None] = [None] * len(months)
+        if request.pack is not None and self._batteries is not None:
+            packs = self._batteries.outlook(request.pack, request.car, request.annual_km, request.horizon_months, request.valuation_date)
+        answers = await self._appraise([self._aged(request, month, pack) for month, pack in zip(months, packs, strict=True)])
         now = answers[0]
         if any(answer.abstained for answer in answers):
             return ResidualForecast((), now, request.price_type, market, policy)
-        points = tuple(self._point(request, month, answer, market, policy) for month, answer in zip(months, answers, strict=True))
+        points = tuple(
+            dataclasses.replace(self._point(request, month, answer, market, policy), battery=pack)
+            for month, answer, pack in zip(months, answers, packs, strict=True)
+        )
         return ResidualForecast(points, now, request.price_type, market, policy)
 
-    def _aged(self, request: ResidualRequest, month: int) -> Request:
-        """The car as it will be, on today's market: registered that much earlier, driven that much further."""
+    def _aged(self, request: ResidualRequest, month: int, expected: MonthValue | None) -> Request:
+        """The car as it will be, on today's market: registered that much earlier, driven that much further, its battery faded."""
         car = request.car
         registered = car.first_registration
         older = dataclasses.replace(
@@ -114,7 +133,11 @@ class Residuals:
             first_registration=None if registered is None else registered - timedelta(days=round(month * DAYS_PER_MONTH)),
             odometer_km=None if car.odometer_km is None else _odometer(request, month),
         )
-        return Request(older, (request.price_type,), request.valuation_date, request.currency, waterfall=False)
+        pack = request.pack
+        if pack is not None and expected is not None and month and pack.soh is not None:
+            # A pack whose state isn't known fades as usual, which the market's price of an older car tells already.
+            pack = dataclasses.replace(pack, soh=expected.p50.soh)
+        return Request(older, (request.price_type,), request.valuation_date, request.currency, waterfall=False, pack=pack)
 
     def _point(self, request: ResidualRequest, month: int, answer: Appraisal, market: Trend, policy: ResidualPolicy) -> Residual:
         estimate = answer.estimates[0]

@@ -12,14 +12,11 @@ from decimal import Decimal
 from carlien_common.domain.errors import DomainError, invalid
 from carlien_common.domain.money import Money
 from carlien_valuation.domain.appraisal import Appraisal, PriceType
-from carlien_valuation.domain.battery import BatteryPolicy, Pack, in_force, split
+from carlien_valuation.domain.battery import BatteryPolicy, Pack, check, full_cycles, in_force, known, split
 from carlien_valuation.domain.car import Car, Usage
 from carlien_valuation.domain.revaluation import Cause, Changes, explain
 from carlien_valuation.service.appraise import DAYS_PER_YEAR, Appraising, Request
 from carlien_valuation.service.ports import MarketIndex, Point
-
-KWH_PER_KM = Decimal("0.16")
-"""From the battery; turns kilometres into full cycles where nothing better is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +31,8 @@ class Previous:
     grade: int | None
     soh: Decimal | None
     index_level: float
+    has_pack: bool = False
+    """Whether the value counts the pack as an appraisal does: at `soh`, the usual one where that isn't known, without it where leased."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +98,8 @@ class Revaluing:
         try:
             self._appraising.check(position.request)
             previous.value.require_positive("previous.value")
+            if position.pack is not None:
+                check(position.pack, in_force(self._battery, position.day))
             if previous.day > position.day:
                 raise invalid("previous.valuation_date", "PREVIOUS_IN_FUTURE", "The previous value is dated after the new one.")
             if car.first_registration and previous.day < car.first_registration:
@@ -158,11 +159,11 @@ class Revaluing:
             condition_now, usage_now = self._appraising.policy_factors(position.car, position.day)
             factors[Cause.USAGE] *= usage_now / usage_then
             factors[Cause.CONDITION] *= condition_now / condition_then
-        added, battery, code = self._battery_effect(position, estimate.p50)
+        added, battery, counted, code = self._battery_effect(position, estimate.p50)
         values = [estimate.p10, estimate.p50, estimate.p90]
         if added.amount:
             values = [_no_less_than_a_cent(value + added) for value in values]
-        changes = explain(previous.value, factors, battery, values[1])
+        changes = explain(previous.value, factors, battery, values[1], counted)
         return Revaluation(position.position_id, appraisal, values[0], values[1], values[2], changes, (*remarks, *code))
 
     def _market(self, position: Position, appraisal: Appraisal) -> float:
@@ -172,27 +173,34 @@ class Revaluing:
         then = self._index.read(position.car, self._appraising.appraiser.data_cutoff, position.previous.day)
         return appraisal.index_level / then.level
 
-    def _battery_effect(self, position: Position, market_value: Money) -> tuple[Money, Money | None, tuple[str, ...]]:
-        """What the pack adds to the market value now, the change of that since then, and a remark where it can't be told."""
+    def _battery_effect(self, position: Position, market_value: Money) -> tuple[Money, Money | None, Money | None, tuple[str, ...]]:
+        """What the pack adds to the market value now, the change of that since then, what the previous value had counted of it, and a
+        remark where it can't be told.
+        """
         nothing = market_value - market_value
         if position.pack is None:
-            return nothing, None, ()
+            return nothing, None, None, ()
         policy = in_force(self._battery, position.day)
-        if policy.currency != market_value.currency:
-            return nothing, None, ("BATTERY_NOT_VALUED",)
-        now = self._pack_adjustment(position, market_value, position.pack, position.day, position.car.odometer_km, policy)
-        if position.pack.leased or position.previous.soh is None or position.pack.soh is None:
-            return now, now if position.pack.leased else nothing, ()
-        pack_then = dataclasses.replace(position.pack, soh=position.previous.soh)
-        then = self._pack_adjustment(position, market_value, pack_then, position.previous.day, position.previous.odometer_km, policy)
-        return now, now - then, ()
+        if policy.currency != market_value.currency or not known(position.pack, policy):
+            return nothing, None, None, ("BATTERY_NOT_VALUED",)
+        now = self._pack_adjustment(position, market_value, position.pack, position.day, policy)
+        previous = position.previous
+        pack_then = dataclasses.replace(position.pack, soh=previous.soh)
+        if previous.has_pack:
+            then = self._pack_adjustment(position, previous.value, pack_then, previous.day, policy)
+            # The previous value is the market's and the pack's together; its pack is told from the market's part alone.
+            then = self._pack_adjustment(position, previous.value - then, pack_then, previous.day, policy)
+            return now, now - then, then, ()
+        if position.pack.leased or previous.soh is None or position.pack.soh is None:
+            return now, now if position.pack.leased else nothing, None, ()
+        then = self._pack_adjustment(position, market_value, pack_then, previous.day, policy)
+        return now, now - then, None, ()
 
-    def _pack_adjustment(
-        self, position: Position, market_value: Money, pack: Pack, day: date, odometer_km: int | None, policy: BatteryPolicy
-    ) -> Money:
-        age = Decimal(repr(max(_age(position.car, day), 0.0))) if position.car.first_registration else Decimal(0)
-        cycles = Decimal(odometer_km or 0) * KWH_PER_KM / pack.capacity_kwh if pack.capacity_kwh > 0 else Decimal(0)
-        return split(market_value, pack, age, cycles, policy).adjustment
+    def _pack_adjustment(self, position: Position, market_value: Money, pack: Pack, day: date, policy: BatteryPolicy) -> Money:
+        """Against the pack that is usual at the car's age and typical distance, as an appraisal counts it."""
+        years = max(_age(position.car, day), 0.0) if position.car.first_registration else 0.0
+        usual = full_cycles(pack, Decimal(repr(self._appraising.appraiser.typical_odometer(years))))
+        return split(market_value, pack, Decimal(repr(years)), usual, policy).adjustment
 
 
 def _factors(steps: Steps, values: Sequence[float]) -> dict[Cause, float]:

@@ -14,6 +14,7 @@ from google.type.money_pb2 import Money
 
 from carlien.valuation.v1 import (
     appraisal_pb2,
+    battery_pb2,
     collateral_index_service_pb2,
     collateral_index_service_pb2_grpc,
     revaluation_pb2,
@@ -125,6 +126,67 @@ async def test_a_book_is_answered_in_order_each_change_explained_to_the_cent(col
         total = Decimal(50_000 + number) + sum((amount(change.amount) for change in answer.changes), Decimal(0))
         assert total == amount(answer.p50)
         assert amount(answer.driver_loss) > 0  # 30,000 km in a year are more than typical
+
+
+def electric(**changes: Any) -> vehicle_pb2.Vehicle:
+    battery = {"capacity_new_kwh": 60.0, "chemistry": "LFP", "state_of_health_percent": 90.0, **changes}
+    return vehicle(battery=vehicle_pb2.Battery(**{name: value for name, value in battery.items() if value is not None}))
+
+
+async def test_a_battery_is_told_apart_from_its_car_now_and_month_by_month(service: Any) -> None:
+    forced = appraisal_pb2.PRICE_TYPE_FORCED_SALE
+    request = valuation_service_pb2.AppraiseRequest(vehicle=electric(), price_types=[WHOLESALE, forced])
+    appraisal = (await service.valuation.Appraise(request)).appraisal
+    wholesale, forced_sale = appraisal.estimates
+    split = wholesale.battery
+    assert amount(split.car) + amount(split.pack) == amount(wholesale.p50)
+    assert sum((amount(step.amount) for step in wholesale.waterfall), Decimal(0)) == amount(wholesale.p50)
+    assert wholesale.waterfall[-1].factor == "battery"
+    assert amount(wholesale.waterfall[-1].amount) == amount(split.adjustment)
+    assert split.state.state_of_health_low_percent < 90 < split.state.state_of_health_high_percent
+    assert split.state.source == battery_pb2.HEALTH_SOURCE_STATED
+    proceeds = forced_sale.liquidation
+    parts = (proceeds.price, proceeds.towing, proceeds.storage, proceeds.auction_fee, proceeds.time_to_sell)
+    assert sum(map(amount, parts), Decimal(0)) == amount(proceeds.net_p50)
+    assert proceeds.price == forced_sale.p50
+    assert not wholesale.HasField("liquidation")
+    forecast = await service.valuation.ForecastResidual(residual(vehicle=electric(), horizon_months=24))
+    assert forecast.points[0].p50 == wholesale.p50
+    health = [point.battery.state_of_health_percent for point in forecast.points]
+    assert health == sorted(health, reverse=True)
+    assert forecast.points[24].battery.source == battery_pb2.HEALTH_SOURCE_FORECAST
+    leased = await service.valuation.Appraise(valuation_service_pb2.AppraiseRequest(vehicle=electric(leased=True), price_types=[WHOLESALE]))
+    assert amount(leased.appraisal.estimates[0].battery.pack) == 0
+    assert "BATTERY_LEASED" in {warning.code for warning in leased.appraisal.warnings}
+
+
+@pytest.mark.parametrize(
+    ("battery", "reason"),
+    [
+        ({"state_of_health_percent": 140.0}, "BATTERY_SOH_RANGE"),
+        ({"state_of_health_percent": float("nan")}, "BATTERY_SOH_RANGE"),
+        ({"capacity_new_kwh": -1.0}, "BATTERY_CAPACITY_RANGE"),
+        ({"capacity_new_kwh": float("inf")}, "BATTERY_CAPACITY_RANGE"),
+    ],
+)
+async def test_a_battery_that_cannot_be_is_refused_wherever_it_is_sent(
+    service: Any, collections: grpc.aio.Channel, battery: dict[str, Any], reason: str
+) -> None:
+    bad = electric(**battery)
+    assert await reasons(service.valuation.Appraise(valuation_service_pb2.AppraiseRequest(vehicle=bad, price_types=[WHOLESALE]))) == {
+        reason
+    }
+    assert await reasons(service.valuation.ForecastResidual(residual(vehicle=bad))) == {reason}
+    batch = valuation_service_pb2.BatchAppraiseRequest(vehicles=[bad, vehicle()], price_types=[WHOLESALE])
+    first, second = (await service.valuation.BatchAppraise(batch)).results
+    assert (first.rejection.reason, second.WhichOneof("result")) == (reason, "appraisal")
+
+    async def book() -> AsyncIterator[valuation_service_pb2.RevaluePortfolioRequest]:
+        yield position(1, vehicle=bad)
+        yield position(2)
+
+    answers = [answer async for answer in valuation_service_pb2_grpc.ValuationServiceStub(collections).RevaluePortfolio(book())]
+    assert [answer.reason for answer in answers] == [reason, ""]
 
 
 async def test_what_index_is_published_is_answered_streamed_and_moves_values(service: Any, collections: grpc.aio.Channel) -> None:

@@ -12,8 +12,8 @@ from carlien.valuation.v1 import events_pb2
 from carlien_common.config import DatabaseSettings
 from carlien_common.domain.errors import DomainError
 from carlien_common.postgres import Pool
-from carlien_valuation.adapters.index_store import TOPIC, PostgresIndexFeed, PostgresIndexStore, publish
-from carlien_valuation.domain.index_publication import IndexKey, IndexPoint, Publication
+from carlien_valuation.adapters.index_store import TOPIC, PostgresIndexFeed, PostgresIndexStore, publish, store_nowcast
+from carlien_valuation.domain.index_publication import IndexKey, IndexPoint, MarketNowcast, Publication
 from carlien_valuation.service.index import Indices
 
 
@@ -124,3 +124,19 @@ async def test_many_points_survive_the_way_through_the_database(dsn: str, databa
     assert dataclasses.replace(held, points=plain, publication_id=0) == made
     assert held.level_at(date(2024, 3, 20)) == 102.0
     assert held.level_at(date(2023, 1, 1)) is None
+
+
+async def test_a_nowcast_stands_beside_the_latest_vintage_only_and_the_same_is_stored_once(dsn: str, database: Pool) -> None:
+    await publish_all(dsn, publication(3), publication(4))
+    indices = Indices(PostgresIndexStore(database), PostgresIndexFeed(DatabaseSettings(postgres_dsn=SecretStr(dsn))))
+    key, made_at = IndexKey("all", "BR"), datetime(2024, 12, 2, tzinfo=UTC)
+    first = MarketNowcast("all", "BR", date(2024, 5, 1), 97.5, 0.01, 40, 0.8, "h1", "m1", made_at)
+    stale = dataclasses.replace(first, month=date(2024, 4, 1), input_hash="h0")
+    better = dataclasses.replace(first, level=96.0, sample_size=90, input_hash="h2")
+    async with database.acquire() as connection:
+        assert [await store_nowcast(connection, one) for one in (stale, first, first, better)] == [True, True, False, True]
+    latest, older = await indices.get(key, None), await indices.get(key, date(2024, 3, 1))
+    assert await indices.nowcast(latest) == better
+    assert await indices.nowcast(older) is None
+    await publish_all(dsn, publication(5))
+    assert await indices.nowcast(await indices.get(key, None)) is None

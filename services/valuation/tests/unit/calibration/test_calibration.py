@@ -41,6 +41,7 @@ def test_the_zones_are_those_of_the_basel_table_for_250_days_at_99_percent(excep
     assert zone(probability) is Light(light)
 
 
+@settings(deadline=None)
 @given(n=st.integers(1, 3000), share=st.floats(0, 1), p=st.floats(0.001, 0.999))
 def test_the_binomial_is_scipys(n: int, share: float, p: float) -> None:
     k = round(share * n)
@@ -77,6 +78,7 @@ def test_a_recalibrated_interval_holds_on_sales_it_was_not_made_from(half: float
     assert abs(after["median_error"]) < 0.015
 
 
+@settings(deadline=None)
 @given(half=st.floats(0.01, 0.5), bias=st.floats(-0.3, 0.3), n=st.integers(100, 400), seed=st.integers(0, 50))
 def test_shifted_quantiles_stay_in_order_and_shift_by_what_they_say(half: float, bias: float, n: int, seed: int) -> None:
     before = judged(n, half=half, bias=bias, seed=seed)

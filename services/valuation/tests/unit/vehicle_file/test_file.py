@@ -4,7 +4,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carlien_valuation.domain.car import ACCIDENT_GRADE, Car, Usage
@@ -37,6 +37,7 @@ def test_an_odometer_that_was_turned_back_between_sources_is_shown_with_both_rec
     assert facts(history, START + timedelta(days=600)).odometer_km == 62_000
 
 
+@settings(deadline=None)
 @given(steps=st.lists(st.tuples(st.integers(1, 200), st.integers(0, 300)), min_size=2, max_size=12))
 def test_readings_that_never_fall_never_conflict(steps: list[tuple[int, int]]) -> None:
     day, km = 0, 1_000
@@ -48,6 +49,7 @@ def test_readings_that_never_fall_never_conflict(steps: list[tuple[int, int]]) -
     assert facts(history, START + timedelta(days=day)).odometer_km == km
 
 
+@settings(deadline=None)
 @given(
     readings=st.lists(st.integers(20_000, 200_000), min_size=3, max_size=10, unique=True).map(sorted),
     place=st.integers(1, 9),
@@ -90,6 +92,7 @@ def test_registration_use_and_disposal_are_checked_across_sources() -> None:
     assert codes(gone, record(101, odometer_km=1)) == ["RECORD_AFTER_DISPOSAL"]
 
 
+@settings(deadline=None)
 @given(days=st.lists(st.integers(0, 3000), min_size=1, max_size=8, unique=True).map(sorted), at=st.integers(0, 3000))
 def test_what_came_later_was_not_known_then(days: list[int], at: int) -> None:
     history = [record(day, odometer_km=1_000 + day, transfer_count=place) for place, day in enumerate(days)]

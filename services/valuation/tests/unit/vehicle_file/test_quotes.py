@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from carlien_valuation.domain.quotes import PRIOR_BIAS, PRIOR_SCATTER, Quote, Skill, fuse, learn
@@ -37,6 +37,7 @@ def test_a_source_that_quotes_high_is_corrected_and_the_surer_one_counts_more() 
     assert fused.weights[0] > 0.9
 
 
+@settings(deadline=None)
 @given(quotes=QUOTES)
 def test_a_fused_value_lies_among_the_quotes_and_its_weights_sum_to_one(quotes: list[Quote]) -> None:
     fused = fuse(quotes)
@@ -48,6 +49,7 @@ def test_a_fused_value_lies_among_the_quotes_and_its_weights_sum_to_one(quotes: 
     assert len(kept) >= min(len(quotes), 2)
 
 
+@settings(deadline=None)
 @given(quotes=QUOTES, factor=st.floats(0.5, 3))
 def test_prices_in_another_unit_give_the_same_value_in_that_unit(quotes: list[Quote], factor: float) -> None:
     moved = fuse([Quote(quote.quote_id, quote.log_value + math.log(factor), quote.months_ago, quote.skill) for quote in quotes])
@@ -57,6 +59,7 @@ def test_prices_in_another_unit_give_the_same_value_in_that_unit(quotes: list[Qu
         assert moved.deviation == pytest.approx(before.deviation, rel=1e-6)
 
 
+@settings(deadline=None)
 @given(price=st.floats(20_000, 400_000), n=st.integers(2, 6), factor=st.sampled_from([0.1, 0.3, 3.0, 10.0]))
 def test_a_slip_of_the_pen_among_agreeing_quotes_is_an_outlier(price: float, n: int, factor: float) -> None:
     quotes = [Quote(str(place), math.log(price * (1 + 0.02 * place)), 1, UNKNOWN) for place in range(n)]

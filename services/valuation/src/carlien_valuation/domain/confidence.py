@@ -1,0 +1,11 @@
+"""How far an estimate can be relied on."""
+
+from enum import StrEnum
+
+
+class Confidence(StrEnum):
+    """How far an estimate can be relied on."""
+
+    LOW = "LOW"
+    MEDIUM = "MEDIUM"
+    HIGH = "HIGH"

@@ -51,6 +51,10 @@ lock: setup ## Resolve the Python dependencies anew into requirements/
 demo: up ## Start everything and run one loan from VIN search to discharge; leaves the stack up
 	@source .local/env && PYTHONPATH=integration-tests .venv/bin/python -m loan_scenario.story --report .local/demo-report.json --data-source "$$CARLIEN_MODEL_SOURCE"
 
+.PHONY: sample-data
+sample-data: setup ## Listings of our own market simulator and their mapping, into .local/sample (ROWS=6000 SEED=1)
+	@.venv/bin/carlien-valuation sample-data --out .local/sample $(if $(ROWS),--rows $(ROWS)) $(if $(SEED),--seed $(SEED))
+
 ##@ Checks and tests
 .PHONY: check test test-faults test-chart soak bench scan
 check: setup ## Format, lint, types, import contracts, protos, generated code, chaincode vet, secret and hash scan

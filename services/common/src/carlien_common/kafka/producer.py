@@ -38,6 +38,8 @@ DELIVERY_TIMEOUT_S: Final = 20.0
 OVERDUE_S: Final = 3.0
 """So long after its delivery time a record without any outcome means that the client is stuck."""
 WATCH_EVERY_S: Final = 1.0
+FORCE_CLOSE_S: Final = 2.0
+"""How long a sender may take to notice that it is to drop everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,18 +136,24 @@ class Producer:
         except KafkaError as error:
             log.warning("broker_not_ready", error=type(error).__name__)
             return
-        dead, self._client = self._client, fresh
+        # Before the fresh one sends anything, or what the dead one still holds could come after it.
+        await self._close_client(self._client, 0.0)
+        self._client = fresh
         self._stuck = False
-        # Fails whatever it still holds, so that nothing of it can come after what the fresh one sends.
-        await self._close_client(dead, 0.0)
 
     @staticmethod
     async def _close_client(client: KafkaProducer, timeout_s: float) -> None:
+        def force() -> None:
+            # close() gives up with its flush() and leaves the sender alive, which would go on to send what has long been failed.
+            client._sender.force_close()  # noqa: SLF001 - there is no other way in
+            client._sender.join(FORCE_CLOSE_S)  # noqa: SLF001
+            client.close(0.0)
+
         try:
             await asyncio.to_thread(client.close, timeout_s)
         except KafkaError as error:
-            # What it couldn't deliver has been failed, which is all that is asked of it.
             log.warning("producer_closed_hard", error=type(error).__name__)
+            await asyncio.to_thread(force)
 
     # -- the thread ---------------------------------------------------------------------------------------------------
 

@@ -113,7 +113,8 @@ class PostgresRegistry:
 
 _STATE = """
 SELECT d.vin, d.online, d.device_id AS bound_device, s.device_id, s.device_time, s.received_at, s.latitude, s.longitude, s.speed_kmh,
-       s.odometer_km, s.soc_percent, s.ignition, s.last_alarm
+       s.odometer_km, s.soc_percent, s.ignition, s.last_alarm,
+       EXISTS (SELECT 1 FROM data_consent c WHERE c.vin = $1 AND c.revoked_at IS NULL AND c.expires_at > now()) AS consented
 FROM (SELECT vin, bool_or(online) AS online, max(device_id) AS device_id FROM device WHERE vin = $1 GROUP BY vin) d
 LEFT JOIN vehicle_state s ON s.vin = d.vin
 """
@@ -135,13 +136,13 @@ class PostgresTracks:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def state(self, vin: str) -> VehicleState | None:
-        """See `TrackStore`."""
+    async def state(self, vin: str) -> tuple[VehicleState, bool] | None:
+        """See `TrackStore`: one query, for this is asked most."""
         row = await self._connection.fetchrow(_STATE, vin)
         if row is None:
             return None
         values = {name: row[name] for name in VehicleState.__slots__ if name not in ("device_id",)}
-        return VehicleState(**values, device_id=row["device_id"] or row["bound_device"])
+        return VehicleState(**values, device_id=row["device_id"] or row["bound_device"]), row["consented"]
 
     async def consented(self, vin: str) -> bool:
         """See `TrackStore`."""

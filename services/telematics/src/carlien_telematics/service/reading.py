@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from carlien_common.domain.errors import exhausted, invalid, not_found, precondition
+from carlien_common.domain.errors import DomainError, exhausted, invalid, not_found, precondition
 from carlien_common.domain.vin import parse_vin
 from carlien_telematics.domain.tracks import TrackPoint, VehicleState
 from carlien_telematics.domain.trips import Sample
@@ -42,8 +42,8 @@ class Cursor:
 class TrackStore(Protocol):
     """States and positions, within one transaction."""
 
-    async def state(self, vin: str) -> VehicleState | None:
-        """The newest state; None for a car without a device. Touches no frame."""
+    async def state(self, vin: str) -> tuple[VehicleState, bool] | None:
+        """The newest state, and whether a live consent covers the car; None for a car without a device. Touches no frame."""
 
     async def consented(self, vin: str) -> bool:
         """Whether a live consent covers the car now."""
@@ -63,10 +63,12 @@ class TrackStore(Protocol):
 async def vehicle_state(store: TrackStore, vin: str, reader: Reader) -> VehicleState:
     """NOT_FOUND VEHICLE_UNKNOWN for a car without a device, PRECONDITION CONSENT_MISSING without a live consent."""
     car = parse_vin(vin).value
-    state = await store.state(car)
-    if state is None:
+    found = await store.state(car)
+    if found is None:
         raise not_found("VEHICLE_UNKNOWN", "No device was ever registered for this car.")
-    await _need_consent(store, car)
+    state, consented = found
+    if not consented:
+        raise _no_consent()
     return state.generalised() if reader.sees_coarse else state
 
 
@@ -106,4 +108,8 @@ async def period(store: TrackStore, vin: str, start: datetime, end: datetime, rp
 
 async def _need_consent(store: TrackStore, vin: str) -> None:
     if not await store.consented(vin):
-        raise precondition("CONSENT_MISSING", "No consent to the use of this car's data is in force.")
+        raise _no_consent()
+
+
+def _no_consent() -> DomainError:
+    return precondition("CONSENT_MISSING", "No consent to the use of this car's data is in force.")

@@ -16,6 +16,8 @@ LAST_GASP = timedelta(hours=1)
 """Silence for so long after the car's power was lost is a device taken out. A terminal lives at least ten minutes on its own
 battery (GB/T 32960.2-2016) and a workshop that disconnects the car's is done sooner than an hour, mostly."""
 OFFLINE = timedelta(hours=24)
+UNDER_GROUND = timedelta(hours=96)
+"""The same for a car that drove out of the network: a weekend in an underground garage is nothing to report."""
 SILENT = timedelta(hours=72)
 """For a car that stood and reported, and then didn't any more: nobody takes a device out of a car that drives."""
 ASLEEP = timedelta(days=7)
@@ -123,7 +125,8 @@ class DeviceWatch:
 
     def offline_after(self, *, asleep: bool) -> timedelta:
         """Silence that is reported."""
-        return ASLEEP if asleep else max(OFFLINE, timedelta(seconds=1.5 * self.usual_s))
+        least = OFFLINE if self.stood >= STOOD else UNDER_GROUND
+        return ASLEEP if asleep else max(least, timedelta(seconds=1.5 * self.usual_s))
 
     def removed_after(self, *, asleep: bool) -> timedelta | None:
         """Silence without any sign before it that means a removal; None where none does."""

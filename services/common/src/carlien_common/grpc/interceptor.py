@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final, NoReturn, TypeAlias, cast
 
 import grpc
-from grpc.aio import AbortError
+from grpc.aio import AbortError, InternalError
 
 from carlien_common import metrics, spans, tracing
 from carlien_common.domain.errors import DomainError, denied, invalid
@@ -144,22 +144,32 @@ class Rpc:
 
     async def fail(self, error: BaseException, context: ServicerContext) -> NoReturn:
         """Ends the call with the status of the error; raises what grpc.aio expects then."""
+        if isinstance(error, InternalError):
+            # What grpc.aio raises when it writes to a caller that has gone: no failure of ours, and nobody to tell.
+            raise AbortError("The caller has gone.") from error
         known = as_domain_error(error)
         if known is not None:
             code = errors.STATUS[known.kind]
             if known is not error:
                 log.warning("dependency_failed", rpc=self.path, reason=known.reason, exc_info=error)
-            await context.abort(code, known.message[: errors.MAX_TEXT], errors.trailers(code, known))
+            await _abort(context, code, known.message[: errors.MAX_TEXT], errors.trailers(code, known))
         correlation_id = uuid.uuid4().hex
         log.error("call_failed", rpc=self.path, correlation_id=correlation_id, exc_info=error)
         code, text = grpc.StatusCode.INTERNAL, f"Internal error {correlation_id}."
         raw = errors.details(code, text, "INTERNAL", {"correlation_id": correlation_id}, ())
-        await context.abort(code, text, ((errors.DETAILS_KEY, raw),))
+        await _abort(context, code, text, ((errors.DETAILS_KEY, raw),))
 
     async def expire(self, context: ServicerContext) -> NoReturn:
         """Ends a call whose deadline had passed on arrival, or that brought none and outlived the default one."""
         code, text = grpc.StatusCode.DEADLINE_EXCEEDED, "The deadline has passed (calls that bring none get a default one)."
-        await context.abort(code, text, ((errors.DETAILS_KEY, errors.details(code, text, "DEADLINE_EXCEEDED", {}, ())),))
+        await _abort(context, code, text, ((errors.DETAILS_KEY, errors.details(code, text, "DEADLINE_EXCEEDED", {}, ())),))
+
+
+async def _abort(context: ServicerContext, code: grpc.StatusCode, text: str, trailers: tuple[tuple[str, bytes], ...]) -> NoReturn:
+    try:
+        await context.abort(code, text, trailers)
+    except InternalError as error:
+        raise AbortError("The caller has gone.") from error
 
 
 def malformed() -> DomainError:
@@ -179,7 +189,10 @@ def code_of(error: BaseException | None, context: ServicerContext, budget_s: flo
     # None until someone has set it, whatever the stubs say.
     code = cast("grpc.StatusCode | None", context.code())
     if code is None or code is _OK:
-        return _OK if error is None else grpc.StatusCode.UNKNOWN
+        if error is None:
+            return _OK
+        # The caller had gone, see fail().
+        return grpc.StatusCode.CANCELLED if isinstance(error, InternalError) else grpc.StatusCode.UNKNOWN
     return code
 
 

@@ -26,7 +26,7 @@ async def _by_itself() -> list[Figure]:
         raise RuntimeError(f"{_BY_ITSELF.name} failed with {process.returncode}")
     # What it logs while it makes its database comes first on the same stream.
     rows = json.loads(output[output.index(b"[\n") :])
-    return [Figure(row["name"], row["value"], row["unit"], target=str(row["target"]), met=row["met"]) for row in rows]
+    return [Figure(**row) for row in rows]
 
 
 async def run(session: Session) -> list[Figure]:

@@ -24,7 +24,6 @@ from carlien_common.logs import get_logger
 from carlien_common.outbox import OutboxRelay
 from carlien_common.postgres.pool import ping
 from carlien_pricing import metrics
-from carlien_pricing.adapters.codec import input_hash
 from carlien_pricing.adapters.consumers import AlertConsumer, AppraisalConsumer, IndexConsumer, LienConsumer, ProfileConsumer
 from carlien_pricing.adapters.lien_registry import GrpcLienRegistry
 from carlien_pricing.adapters.models import load_scorecard, load_usage_model
@@ -33,6 +32,7 @@ from carlien_pricing.adapters.policies import parse_bundle, read_files
 from carlien_pricing.adapters.postgres import PostgresStore
 from carlien_pricing.adapters.telematics import GrpcTelematics
 from carlien_pricing.adapters.upstream import GrpcValuation
+from carlien_pricing.adapters.workers import process_workshops
 from carlien_pricing.config import PricingSettings
 from carlien_pricing.grpc_api.pricing_servicer import PricingServicer
 from carlien_pricing.grpc_api.watch_servicer import WatchServicer
@@ -65,21 +65,16 @@ async def serve(settings: PricingSettings, clock: Clock = utc_now, started: Call
         liens = await app.enter(channel(settings, settings.lien_registry_address))
         telematics = await app.enter(channel(settings, settings.telematics_address))
         ask_telematics = GrpcTelematics(telematics, settings.telematics_timeout_s)
-        quoting = Quoting(
-            Dependencies(
-                store,
-                GrpcValuation(valuation, settings.valuation_timeout_s),
-                GrpcLienRegistry(liens, settings.lien_registry_timeout_s),
-                ask_telematics,
-                model,
-                usage_model,
-            ),
-            policies,
-            clock,
-            quote_response,
-            input_hash,
-            f"{PACKAGE} {version('carlien-pricing')}",
+        maker = await app.enter(process_workshops(settings.pricing_processes, texts, f"{PACKAGE} {version('carlien-pricing')}"))
+        dependencies = Dependencies(
+            store,
+            GrpcValuation(valuation, settings.valuation_timeout_s),
+            GrpcLienRegistry(liens, settings.lien_registry_timeout_s),
+            ask_telematics,
+            model,
+            usage_model,
         )
+        quoting = Quoting(dependencies, maker, policies, clock, quote_response)
         watching = Watching(store, policies, clock, watch_response)
         auditing = Auditing(store, ask_telematics, policies, clock)
 

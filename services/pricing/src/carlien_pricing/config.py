@@ -20,6 +20,8 @@ class PricingSettings(ServiceSettings):
     """After that a quote is refused with LIEN_REGISTRY_UNAVAILABLE; the same time covers the ranking of what was found."""
     telematics_timeout_s: float = Field(0.5, gt=0)
     """After that the worst usage grade is assumed; the same time covers the car's profile."""
+    pricing_processes: int = Field(1, ge=1, le=64)
+    """Processes that compute prices, besides the one that talks: as many as there are spare cores."""
     policies_dir: Path | None = None
     """Law and house tables instead of the packaged ones; all files of the packaged folder must be there."""
     borrower_model_file: Path | None = None

@@ -1,11 +1,12 @@
 """A pricing service per test module, on a fresh database and topics of its own, with mTLS on both sides."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import grpc
 import pytest
 from kafka import KafkaProducer
-from pricing_harness import MovableClock, Service, neighbours, running, serving
+from pricing_harness import MovableClock, Neighbours, Service, neighbours, running, serving
 
 from carlien.pricing.v1 import collateral_watch_service_pb2_grpc, pricing_service_pb2_grpc
 from carlien_common.grpc.credentials import CertificateFiles, channel_credentials, server_credentials
@@ -13,24 +14,27 @@ from carlien_common.postgres import migrate
 from carlien_common.testing.pki import Credentials, Pki
 from carlien_pricing.config import PricingSettings
 
+Surroundings = tuple[Neighbours, PricingSettings, KafkaProducer]
+
 
 def _files(credentials: Credentials) -> CertificateFiles:
     return CertificateFiles(credentials.certificate, credentials.key, credentials.authorities)
 
 
+TOPICS = ("appraisal", "index", "lien", "alert", "profile", "quote", "watch")
+
+
 @pytest.fixture(scope="module")
-async def service(
+async def surroundings(
     postgres_dsn: str,
     kafka_bootstrap: str,
     make_topic: Callable[..., str],
     make_settings: Callable[..., PricingSettings],
     pki: Pki,
-) -> AsyncIterator[Service]:
-    """A running service, called as an originator of its own org."""
+) -> AsyncIterator[Surroundings]:
+    """Neighbours, and the settings of a service beside them."""
     await migrate(postgres_dsn, "carlien_pricing")
-    topics = {
-        f"{kind}_topic": make_topic(kind, partitions=2) for kind in ("appraisal", "index", "lien", "alert", "profile", "quote", "watch")
-    }
+    topics = {f"{kind}_topic": make_topic(kind, partitions=2) for kind in TOPICS}
     producer = KafkaProducer(bootstrap_servers=kafka_bootstrap, acks="all")
     async with neighbours(server_credentials(_files(pki.certificate("org1", "service")))) as (servicer, address):
         settings = make_settings(
@@ -40,9 +44,9 @@ async def service(
             valuation_address=address,
             lien_registry_address=address,
             telematics_address=address,
-            valuation_timeout_s=1.0,
-            lien_registry_timeout_s=1.0,
-            telematics_timeout_s=0.3,
+            valuation_timeout_s=2.0,
+            lien_registry_timeout_s=2.0,
+            telematics_timeout_s=1.0,
             consumer_group=topics["watch_topic"],
             cure_check_s=0.2,
             index_check_s=0.1,
@@ -50,20 +54,34 @@ async def service(
             book_metrics_s=0.5,
             **topics,
         )
-        clock = MovableClock()
-        credentials = channel_credentials(_files(pki.certificate("org1", "originator")))
-        async with running(settings, clock) as port, grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials) as channel:
-            await serving(channel)
-            yield Service(
-                servicer,
-                clock,
-                settings,
-                f"127.0.0.1:{port}",
-                pricing_service_pb2_grpc.PricingServiceStub(channel),
-                collateral_watch_service_pb2_grpc.CollateralWatchServiceStub(channel),
-                producer,
-            )
+        yield servicer, settings, producer
     producer.close()
+
+
+@asynccontextmanager
+async def called(surroundings: Surroundings, clock: MovableClock, port: int, pki: Pki) -> AsyncIterator[Service]:
+    """The service at this port, as an originator of its own org calls it."""
+    servicer, settings, producer = surroundings
+    credentials = channel_credentials(_files(pki.certificate("org1", "originator")))
+    async with grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials) as channel:
+        await serving(channel)
+        yield Service(
+            servicer,
+            clock,
+            settings,
+            f"127.0.0.1:{port}",
+            pricing_service_pb2_grpc.PricingServiceStub(channel),
+            collateral_watch_service_pb2_grpc.CollateralWatchServiceStub(channel),
+            producer,
+        )
+
+
+@pytest.fixture(scope="module")
+async def service(surroundings: Surroundings, pki: Pki) -> AsyncIterator[Service]:
+    """A running service, called as an originator of its own org."""
+    clock = MovableClock()
+    async with running(surroundings[1], clock) as port, called(surroundings, clock, port, pki) as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)

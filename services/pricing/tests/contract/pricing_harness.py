@@ -44,7 +44,7 @@ from carlien_pricing.bootstrap import serve
 from carlien_pricing.config import PricingSettings
 
 VIN = "1M8GDM9AXKP042788"
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 120.0
 
 
 def money(amount: float, currency: str = "CNY") -> Money:
@@ -305,7 +305,7 @@ async def serving(channel: grpc.aio.Channel) -> None:
     stub = health_pb2_grpc.HealthStub(channel)
 
     async def ready() -> bool:
-        answer = await stub.Check(health_pb2.HealthCheckRequest())
+        answer = await stub.Check(health_pb2.HealthCheckRequest(), wait_for_ready=True)
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     await eventually(ready)

@@ -172,6 +172,6 @@ def test_spanish_loans(carlien_data: Path) -> None:
     mapping = read_mapping(Path(__file__).parents[2] / "mappings" / "creditscoring_es.yaml")
     loans = read_loans(carlien_data / "loans" / "creditscoring_es" / "CreditScoring.csv", mapping)
     assert len(loans.y) == 4454
-    report = evaluate(loans, mapping["ratios"], seed=1, folds=5, progress=lambda _: None)
+    report = evaluate(loans, mapping["ratios"], seed=1, folds=3, progress=lambda _: None)
     assert report["passed"], {name: report[name] for name in ("auc", "calibration_slope", "monotone")}
     assert measures(np.zeros(len(loans.y)), loans.y)["auc"] == 0.5

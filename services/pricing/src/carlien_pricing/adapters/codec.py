@@ -47,13 +47,8 @@ def from_json(kind: type[T], text: str) -> T:
     return found
 
 
-def input_hash(inputs: QuoteInputs, policies_version: str, engine_version: str) -> str:
-    """SHA-256 over everything a price depends on."""
-    return text_hash(to_json(inputs), policies_version, engine_version)
-
-
 def text_hash(inputs: str, policies_version: str, engine_version: str) -> str:
-    """The same for inputs as they were stored."""
+    """SHA-256 over everything a price depends on, the inputs as they are stored."""
     digest = hashlib.sha256()
     for part in (inputs, policies_version, engine_version):
         digest.update(part.encode())
@@ -75,6 +70,9 @@ class JsonCodec:
 
     def read_inputs(self, text: str) -> QuoteInputs:
         return from_json(QuoteInputs, text)
+
+    def write_inputs(self, inputs: QuoteInputs) -> str:
+        return to_json(inputs)
 
     def write_result(self, priced: PricedQuote, offers: tuple[Counteroffer, ...], step_downs: tuple[StepDown, ...]) -> str:
         return to_json(StoredResult(priced, offers, step_downs))

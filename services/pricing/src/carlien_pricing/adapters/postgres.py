@@ -9,7 +9,7 @@ import asyncpg
 from carlien.pricing.v1 import events_pb2, pricing_service_pb2
 from carlien_common import idempotency, outbox
 from carlien_common.postgres import Connection, Pool
-from carlien_pricing.adapters.codec import StoredResult, from_json, to_json
+from carlien_pricing.adapters.codec import StoredResult, from_json
 from carlien_pricing.adapters.outlet import Outlet
 from carlien_pricing.adapters.watch_rows import WatchRows, read_appraisal, read_index, read_watch
 from carlien_pricing.domain.quote import QuoteInputs
@@ -17,6 +17,7 @@ from carlien_pricing.domain.watch_state import IndexLevels, Stage, Watch
 from carlien_pricing.metrics import ACCEPTED, DECLINE_REASONS, QUOTES
 from carlien_pricing.service.ports import HeldAppraisal, Place, QuoteRecord, QuoteStatus, Told
 from carlien_pricing.service.replaying import StoredQuote
+from carlien_pricing.service.workshop import FinishedQuote
 
 
 class PostgresTransaction(WatchRows):
@@ -31,30 +32,29 @@ class PostgresTransaction(WatchRows):
     async def remember(self, org: str, rpc: str, key: str, answer: bytes) -> None:
         await idempotency.store(self._connection, org, rpc, key, answer)
 
-    async def add_quote(self, record: QuoteRecord, org: str, answer: bytes) -> None:
+    async def add_quote(self, made: FinishedQuote, org: str) -> None:
         await self._connection.execute(
             """INSERT INTO quotes (quote_id, org, vin, currency, status, quoted_at, expires_at, policies_version, engine_version,
                                    software_version, input_hash, inputs, result)
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)""",
-            record.quote_id,
+            made.quote_id,
             org,
-            record.inputs.car.vin,
-            record.currency,
-            record.status,
-            record.quoted_at,
-            record.expires_at,
-            record.priced.policies_version,
-            record.engine_version,
-            record.software_version,
-            record.input_hash,
-            to_json(record.inputs),
-            to_json(StoredResult(record.priced, record.counteroffers, record.step_downs)),
+            made.vin,
+            made.currency,
+            made.status,
+            made.quoted_at,
+            made.expires_at,
+            made.policies_version,
+            made.engine_version,
+            made.software_version,
+            made.input_hash,
+            made.inputs,
+            made.result,
         )
-        await self._tell_quote(record, "quote.made", answer)
-        QUOTES.labels(record.inputs.request.product, "offer" if record.priced.offered else "decline").inc()
-        for reason in record.priced.reasons:
-            if reason.blocking:
-                DECLINE_REASONS.labels(reason.code).inc()
+        await self._tell_quote(made.vin, "quote.made", made.answer)
+        QUOTES.labels(made.product, "decline" if made.blocking else "offer").inc()
+        for reason in made.blocking:
+            DECLINE_REASONS.labels(reason).inc()
 
     async def quote_for_update(self, quote_id: str, org: str) -> QuoteRecord | None:
         row = await self._connection.fetchrow("SELECT * FROM quotes WHERE quote_id = $1 AND org = $2 FOR UPDATE", quote_id, org)
@@ -64,15 +64,15 @@ class PostgresTransaction(WatchRows):
         await self._connection.execute(
             "UPDATE quotes SET status = $2, accepted_at = $3 WHERE quote_id = $1", record.quote_id, record.status, record.accepted_at
         )
-        await self._tell_quote(record, "quote.accepted", answer)
+        await self._tell_quote(record.inputs.car.vin, "quote.accepted", answer)
         ACCEPTED.inc()
 
-    async def _tell_quote(self, record: QuoteRecord, change: str, answer: bytes) -> None:
+    async def _tell_quote(self, vin: str, change: str, answer: bytes) -> None:
         quote = pricing_service_pb2.QuoteResponse.FromString(answer).quote
         await outbox.append(
             self._connection,
             topic=self._outlet.quote_topic,
-            key=record.inputs.car.vin,
+            key=vin,
             event=events_pb2.QuoteEvent(change=change, quote=quote),
             ce_type=f"carlien.pricing.{change}.v1",
             ce_source=self._outlet.source,
@@ -96,6 +96,10 @@ class PostgresStore:
 
     async def first_answer(self, org: str, rpc: str, key: str, payload: bytes) -> bytes | None:
         async with self._pool.acquire() as connection:
+            # Nearly every key is new: one question instead of a claim that is taken back.
+            known = "SELECT true FROM idempotency_key WHERE org = $1 AND rpc = $2 AND key = $3"
+            if not await connection.fetchval(known, org, rpc, key):
+                return None
             attempt = connection.transaction()
             await attempt.start()
             try:

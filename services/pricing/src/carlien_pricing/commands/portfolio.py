@@ -104,7 +104,8 @@ def _histogram(axes: Any, results: dict[str, Any], weights: Any) -> None:
 
     edges = np.linspace(0, 2, 41)
     for name in ("base", "market -30 %"):
-        axes.hist(np.clip(results[name].ltv_p50, 0, 2), edges, weights=weights, histtype="step", linewidth=1.6, label=name)
+        axes.hist(np.clip(results[name].ltv_p50, 0, 2), edges, weights=weights / 1e6, histtype="step", linewidth=1.6, label=name)
     axes.axvline(1, color="#a33", linewidth=1)
-    axes.set_xlabel("outstanding / P50")
+    axes.set_xlabel("outstanding / P50, more than 2 shown as 2")
+    axes.set_ylabel("outstanding, million")
     axes.legend()

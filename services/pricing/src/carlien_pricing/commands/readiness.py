@@ -70,11 +70,12 @@ def run(arguments: argparse.Namespace) -> int:
                 }
             )
     header = list(rows[0])
-    share = [sum(row["interest_lost_a_year"] for row in rows if row["lpr"] == rate) for rate in rates]
+    by_rate = {rate: sum(row["interest_lost_a_year"] for row in rows if row["lpr"] == rate) for rate in sorted(set(rates))}
 
     def draw(axes: Any) -> None:
-        axes.bar([f"{rate:.2%}" for rate in rates], share, color="#2f6f9f")
+        axes.bar([f"{rate:.2%}" for rate in by_rate], [lost / 1e6 for lost in by_rate.values()], color="#2f6f9f")
         axes.set_xlabel("one-year LPR")
+        axes.set_ylabel("million a year")
 
     page = render(
         f"Rate-cap readiness on {arguments.date}",

@@ -25,22 +25,23 @@ def add_parser(subparsers: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Fits on all rows; the report's measures are in-sample: `evaluate` gives honest ones."""
     from carlien_pricing.adapters.codec import to_json
-    from carlien_pricing.training.evaluate import scorecard_log_odds
     from carlien_pricing.training.loans import read_loans, read_mapping
     from carlien_pricing.training.measure import measures
-    from carlien_pricing.training.scorecard import fit_scorecard
+    from carlien_pricing.training.refinement import fit_borrower_model, log_odds
 
     mapping = read_mapping(arguments.mapping)
     loans = read_loans(arguments.loans, mapping)
-    card = fit_scorecard(loans.attributes, loans.x, loans.y, mapping.get("ratios"))
+    card = fit_borrower_model(loans.attributes, loans.x, loans.y, mapping.get("ratios"))
     write_text(arguments.out, to_json(card) + "\n")
-    found = measures(scorecard_log_odds(card, loans, loans.x), loans.y)
+    found = measures(log_odds(card, loans.attributes, loans.x), loans.y)
     report = {
         "model_version": card.version,
         "description": loans.description,
         "n": len(loans.y),
         "default_rate": round(float(loans.y.mean()), 6),
         "monotone": all(part.monotone for part in card.attributes),
+        "refined": card.refinement is not None,
+        "attributes_without_direction": list(card.refinement.turning) if card.refinement else [],
         "in_sample": found,
         "attributes": [
             {

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from carlien_common.domain.errors import invalid
 from carlien_pricing.domain.quote import BorrowerFacts
+from carlien_pricing.domain.refinement import Refinement
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +49,23 @@ class Scorecard:
     base_odds: float = 20.0
     pdo: float = 40.0
     max_reasons: int = 4
+    refinement: Refinement | None = None
+    """What the points can't say; None where they say nearly everything."""
 
     def log_odds(self, features: Mapping[str, float]) -> float:
         """Log-odds of default."""
         return self.intercept + sum(self.contributions(features).values())
 
     def contributions(self, features: Mapping[str, float]) -> dict[str, float]:
-        """Log-odds by attribute; missing attributes count as missing values."""
+        """Log-odds by attribute, and under the empty name what a refinement's trees share; missing attributes count as missing."""
         values = {**features, **self._ratios(features)}
-        return {attribute.name: attribute.contribution(values.get(attribute.name)) for attribute in self.attributes}
+        found = {attribute.name: attribute.contribution(values.get(attribute.name)) for attribute in self.attributes}
+        if self.refinement is not None:
+            # The trees see a category as the card's evidence of it.
+            seen = {part.name: found[part.name] if part.category else values.get(part.name) for part in self.attributes}
+            for name, value in self.refinement.contributions(seen).items():
+                found[name] = found.get(name, 0.0) + value
+        return found
 
     def _ratios(self, features: Mapping[str, float]) -> dict[str, float]:
         return {name: features[top] / features[bottom] for name, top, bottom in self.ratios if top in features and features.get(bottom)}

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from carlien_common.domain.money import Money
 from carlien_pricing.domain.counteroffers import Counteroffer
@@ -22,6 +22,9 @@ from carlien_pricing.domain.quote import (
 )
 from carlien_pricing.domain.step_downs import StepDown
 from carlien_pricing.domain.watch_state import Cause, Change, IndexLevels, Mark, OpenAlert, Stage, UsageMark, Watch
+
+if TYPE_CHECKING:
+    from carlien_pricing.service.workshop import FinishedQuote
 
 
 class QuoteStatus(StrEnum):
@@ -199,7 +202,7 @@ class Transaction(Protocol):
 
     async def remember(self, org: str, rpc: str, key: str, answer: bytes) -> None: ...
 
-    async def add_quote(self, record: QuoteRecord, org: str, answer: bytes) -> None:
+    async def add_quote(self, made: "FinishedQuote", org: str) -> None:
         """Stores it and tells the world what the caller is answered."""
         ...
 

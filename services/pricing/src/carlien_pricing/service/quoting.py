@@ -3,20 +3,15 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date
 
 from carlien_common.domain.clock import Clock
 from carlien_common.domain.errors import invalid, not_found, precondition
 from carlien_common.domain.ids import new_id
 from carlien_common.domain.money import Money
-from carlien_pricing.domain.counteroffers import Counteroffer, counteroffers
-from carlien_pricing.domain.engine import price
-from carlien_pricing.domain.legality import rate_caps
 from carlien_pricing.domain.products import EconomicsRow, PolicyBundle
-from carlien_pricing.domain.quote import BorrowerFacts, CarFacts, ForecastPoint, PricedQuote, QuoteInputs, ValueFacts
-from carlien_pricing.domain.revisions import CURRENT
+from carlien_pricing.domain.quote import BorrowerFacts, CarFacts, ForecastPoint, QuoteInputs, ValueFacts
 from carlien_pricing.domain.schedule import MAX_TERM_MONTHS
-from carlien_pricing.domain.step_downs import StepDown, step_downs
 from carlien_pricing.domain.usage_model import UsageModel
 from carlien_pricing.metrics import PRICE_SECONDS
 from carlien_pricing.service.market import HeldMarket
@@ -32,9 +27,9 @@ from carlien_pricing.service.ports import (
     Telematics,
     Valuation,
 )
+from carlien_pricing.service.workshop import Order, QuoteMaker
 
 EncodeQuote = Callable[[QuoteRecord], bytes]
-HashInputs = Callable[[QuoteInputs, str, str], str]
 
 # A recorded appraisal reaches us as an event: so long do we wait for one that a caller names and we don't have yet.
 _APPRAISAL_WAIT_SECONDS = 2.0
@@ -56,17 +51,8 @@ class Dependencies:
 class Quoting:
     """Prices loans."""
 
-    def __init__(
-        self,
-        dependencies: Dependencies,
-        policies: PolicyBundle,
-        clock: Clock,
-        encode: EncodeQuote,
-        hash_inputs: HashInputs,
-        software_version: str,
-    ) -> None:
-        self._ask, self._policies, self._clock = dependencies, policies, clock
-        self._encode, self._hash, self._software = encode, hash_inputs, software_version
+    def __init__(self, dependencies: Dependencies, maker: QuoteMaker, policies: PolicyBundle, clock: Clock, encode: EncodeQuote) -> None:
+        self._ask, self._maker, self._policies, self._clock, self._encode = dependencies, maker, policies, clock, encode
         self._market = HeldMarket(dependencies.store)
 
     async def quote(self, command: QuoteCommand, org: str) -> bytes:
@@ -80,23 +66,15 @@ class Quoting:
             return answered
         # Outside any transaction: a slow dependency must not hold a connection.
         inputs = await self._gather(command, org)
-        answer_parts = await asyncio.to_thread(self._price, inputs, command.with_counteroffers)
-        record = self._record(command, inputs, *answer_parts)
-        answer = self._encode(record)
+        made = await self._maker.make(Order(new_id(), inputs, command.currency, command.with_counteroffers, self._clock()))
+        PRICE_SECONDS.observe(made.price_seconds)
         async with self._ask.store.transaction() as tx:
             answered = await tx.first_answer(org, "Quote", command.key, command.payload)
             if answered is not None:
                 return answered
-            await tx.add_quote(record, org, answer)
-            await tx.remember(org, "Quote", command.key, answer)
-        return answer
-
-    def _price(self, inputs: QuoteInputs, with_counteroffers: bool) -> tuple[PricedQuote, tuple[Counteroffer, ...], tuple[StepDown, ...]]:
-        with PRICE_SECONDS.time():
-            priced = price(inputs, self._policies)
-        wanted = with_counteroffers or not priced.offered
-        offers = counteroffers(inputs, priced, self._policies) if wanted else ()
-        return priced, offers, step_downs(inputs, priced, self._policies)
+            await tx.add_quote(made, org)
+            await tx.remember(org, "Quote", command.key, made.answer)
+        return made.answer
 
     async def _gather(self, command: QuoteCommand, org: str) -> QuoteInputs:
         loan, collateral, now = command.loan, command.collateral, self._clock()
@@ -154,47 +132,6 @@ class Quoting:
                 return held
         except TimeoutError:
             raise not_found("APPRAISAL_NOT_FOUND", "no recorded appraisal with this identifier is known here") from None
-
-    def _record(
-        self,
-        command: QuoteCommand,
-        inputs: QuoteInputs,
-        priced: PricedQuote,
-        offers: tuple[Counteroffer, ...],
-        downs: tuple[StepDown, ...],
-    ) -> QuoteRecord:
-        now = self._clock()
-        return QuoteRecord(
-            quote_id=new_id(),
-            currency=command.currency,
-            inputs=inputs,
-            priced=priced,
-            counteroffers=offers,
-            step_downs=downs,
-            input_hash=self._hash(inputs, self._policies.version, CURRENT.version),
-            engine_version=CURRENT.version,
-            software_version=self._software,
-            quoted_at=now,
-            expires_at=self._expiry(inputs, priced, now),
-            status=QuoteStatus.OPEN if priced.offered else QuoteStatus.DECLINED,
-        )
-
-    def _expiry(self, inputs: QuoteInputs, priced: PricedQuote, now: datetime) -> datetime:
-        """The policy's validity, cut short where a cap would be broken: an offer doesn't outlive the rules it was made under.
-
-        Only for a contract of today; the date of any other contract is the caller's statement.
-        """
-        request = inputs.request
-        hours = self._policies.economics_on(request.quote_date).quote_validity_hours
-        end = now + timedelta(hours=hours)
-        if request.quote_date != now.date():
-            return end
-        day = now.date() + timedelta(days=1)
-        while day <= end.date():
-            if not all(cap.kept for cap in rate_caps(self._policies.law, request.lender, day, priced.cost)):
-                return datetime.combine(day, time.min, UTC)
-            day += timedelta(days=1)
-        return end
 
     async def get(self, quote_id: str, org: str) -> QuoteRecord:
         """NOT_FOUND QUOTE_NOT_FOUND, also for another org's."""

@@ -4,9 +4,9 @@ import lightgbm as lgb
 import numpy as np
 import numpy.typing as npt
 
-from carlien_pricing.domain.scorecard import Scorecard, ScorecardAttribute
+from carlien_pricing.domain.scorecard import Scorecard
 from carlien_pricing.training.loans import Attribute
-from carlien_pricing.training.scorecard import contributions
+from carlien_pricing.training.tables import contributions, direction
 
 Array = npt.NDArray[np.float64]
 
@@ -27,13 +27,6 @@ _PARAMETERS = {
     "monotone_constraints_method": "advanced",
 }
 _ROUNDS = 300
-
-
-def direction(part: ScorecardAttribute) -> int:
-    """1 where risk rises with the value, -1 where it falls, 0 where the scorecard makes nothing of it."""
-    if len(part.log_odds) < 2 or part.log_odds[0] == part.log_odds[-1]:
-        return 0
-    return 1 if part.log_odds[-1] > part.log_odds[0] else -1
 
 
 class Challenger:

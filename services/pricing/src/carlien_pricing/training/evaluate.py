@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import lightgbm as lgb
@@ -9,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import StratifiedKFold
 
-from carlien_pricing.domain.scorecard import Scorecard
 from carlien_pricing.training.challenger import Challenger
 from carlien_pricing.training.loans import Loans
 from carlien_pricing.training.measure import measures, reliability, stability
-from carlien_pricing.training.scorecard import contributions, fit_scorecard
+from carlien_pricing.training.refinement import fit_borrower_model, log_odds
+from carlien_pricing.training.tables import scorecard_log_odds
 
 Array = npt.NDArray[np.float64]
 Progress = Callable[[str], None]
@@ -22,29 +23,24 @@ AUC_SHARE = 0.99
 SLOPE_RANGE = (0.9, 1.1)
 
 
-def scorecard_log_odds(card: Scorecard, loans: Loans, x: Array) -> Array:
-    """Log-odds of default of each row."""
-    names = [attribute.name for attribute in loans.attributes]
-    total = np.full(len(x), card.intercept)
-    for part in card.attributes:
-        total += contributions(part, x[:, names.index(part.name)])
-    return total
-
-
 def evaluate(loans: Loans, ratios: dict[str, list[str]], seed: int, folds: int, progress: Progress) -> dict[str, Any]:
     """The report: the scorecard's measures out of fold, the challenger's and the baselines' on the same folds, the verdict."""
     predictions: dict[str, Array] = {}
     in_sample = np.zeros(len(loans.y))
-    monotone = True
+    monotone, refined, turning = True, 0, set[str]()
     splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
     for number, (train, test) in enumerate(splitter.split(loans.x, loans.y), 1):
         progress(f"fold {number} of {folds}")
         x, y = loans.x[train], loans.y[train]
-        card = fit_scorecard(loans.attributes, x, y, ratios)
+        card = fit_borrower_model(loans.attributes, x, y, ratios)
         monotone &= all(part.monotone for part in card.attributes)
-        in_sample[train] = scorecard_log_odds(card, loans, x)
+        if card.refinement is not None:
+            refined += 1
+            turning |= set(card.refinement.turning)
+        in_sample[train] = log_odds(card, loans.attributes, x)
         fitted: dict[str, Callable[[Array], Array]] = {
-            "scorecard": lambda rows, card=card: scorecard_log_odds(card, loans, rows),  # type: ignore[misc]
+            "scorecard": partial(log_odds, card, loans.attributes),
+            "points_alone": partial(scorecard_log_odds, card, loans.attributes),
             "challenger": Challenger(loans.attributes, card, x, y).log_odds,
             **_baselines(x, y, seed),
         }
@@ -52,7 +48,7 @@ def evaluate(loans: Loans, ratios: dict[str, list[str]], seed: int, folds: int, 
             predictions.setdefault(name, np.zeros(len(loans.y)))[test] = predict(loans.x[test])
     own = predictions["scorecard"]
     report = measures(own, loans.y)
-    baselines = {name: measures(found, loans.y) for name, found in predictions.items() if name not in ("scorecard", "challenger")}
+    baselines = {name: measures(found, loans.y) for name, found in predictions.items() if name in ("lightgbm", "catboost")}
     best = max((found["auc"] for found in baselines.values()), default=0.0)
     report |= {
         "model": "scorecard",
@@ -63,6 +59,9 @@ def evaluate(loans: Loans, ratios: dict[str, list[str]], seed: int, folds: int, 
         "folds": folds,
         "seed": seed,
         "monotone": bool(monotone),
+        "refined_folds": refined,
+        "attributes_without_direction": sorted(turning),
+        "points_alone": measures(predictions["points_alone"], loans.y),
         "psi": round(stability(in_sample, own), 6),
         "reliability": reliability(1 / (1 + np.exp(-own)), loans.y),
         "challenger": {**measures(predictions["challenger"], loans.y), "monotone": True},

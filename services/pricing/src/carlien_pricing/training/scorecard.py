@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 
 from carlien_pricing.domain.scorecard import Scorecard, ScorecardAttribute
 from carlien_pricing.training.loans import Attribute
+from carlien_pricing.training.tables import contributions
 
 Array = npt.NDArray[np.float64]
 
@@ -91,11 +92,6 @@ def _isotonic(odds: tuple[float, ...]) -> tuple[float, ...]:
         return odds
     falling = odds[-1] < odds[0]
     return tuple((np.minimum if falling else np.maximum).accumulate(np.asarray(odds)).tolist())
-
-
-def contributions(part: ScorecardAttribute, values: Array) -> Array:
-    """Log-odds that each value adds."""
-    return np.array([part.contribution(float(value)) for value in values])
 
 
 def _fit_weights(woe: Array, y: npt.NDArray[np.int64], offset: Array) -> tuple[float, Array]:

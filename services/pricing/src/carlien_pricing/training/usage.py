@@ -18,7 +18,8 @@ from carlien_pricing.domain.scorecard import Scorecard, ScorecardAttribute
 from carlien_pricing.domain.usage_model import UsageModel, UsageValidation
 from carlien_pricing.training.loans import Attribute
 from carlien_pricing.training.measure import auc, kolmogorov_smirnov
-from carlien_pricing.training.scorecard import contributions, fit_scorecard
+from carlien_pricing.training.scorecard import fit_scorecard
+from carlien_pricing.training.tables import contributions
 
 Array = npt.NDArray[np.float64]
 

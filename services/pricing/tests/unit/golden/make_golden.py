@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from pricing_builders import inputs, request, value
 
-from carlien_pricing.adapters.codec import JsonCodec, input_hash, to_json
+from carlien_pricing.adapters.codec import JsonCodec, text_hash, to_json
 from carlien_pricing.adapters.policies import parse_bundle, read_files
 from carlien_pricing.domain.counteroffers import counteroffers
 from carlien_pricing.domain.engine import price
@@ -68,7 +68,7 @@ def main() -> None:
             {
                 "inputs": to_json(case),
                 "result": JsonCodec().write_result(priced, offers, step_downs(case, priced, policies)),
-                "input_hash": input_hash(case, policies.version, CURRENT.version),
+                "input_hash": text_hash(to_json(case), policies.version, CURRENT.version),
             }
         )
     golden = {"engine_version": CURRENT.version, "policies_version": policies.version, "policy_files": files, "quotes": quotes}

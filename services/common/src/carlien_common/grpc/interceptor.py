@@ -97,13 +97,15 @@ class Rpc:
         self._deserialize = deserialize
         self._started = metrics.GRPC_STARTED.labels(*labels)
         self._seconds = metrics.GRPC_SECONDS.labels(*labels)
-        self._running = metrics.GRPC_RUNNING.labels(*labels)
+        # A number of the event loop's own, read when Prometheus asks: cheaper than two changes of a gauge, which take its lock.
+        self._running = 0
+        metrics.GRPC_RUNNING.labels(*labels).set_function(lambda: self._running)
         self._handled = {code: metrics.GRPC_HANDLED.labels(*labels, code.name) for code in grpc.StatusCode}
 
     def start(self, context: ServicerContext) -> Running:
         """Counts the call and begins its span."""
         self._started.inc()
-        self._running.inc()
+        self._running += 1
         span, tracer = None, spans.tracer()
         if tracer is not None:
             span = tracer.start(self._name, "server", tracing.caller_traceparent(), self._attributes)
@@ -113,7 +115,7 @@ class Rpc:
     def end(self, running: Running, failure: BaseException | None, context: ServicerContext) -> None:
         """Counts its end."""
         code = code_of(failure, context, running.budget_s)
-        self._running.dec()
+        self._running -= 1
         self._handled[code].inc()
         self._seconds.observe(time.perf_counter() - running.started)
         if running.span is not None:

@@ -107,6 +107,7 @@ async def serve(settings: ValuationSettings, clock: Clock = utc_now, started: Ca
         files = VehicleFiles(records, known, policies, appraiser.currency, clock)
         file_feed = PostgresIndexFeed(settings, FILE_CHANNEL)
         app.spawn("vehicle_file_feed", file_feed.run())
+        app.spawn("vehicle_records_forgotten", records.forget())
         await known.refresh()
         app.spawn("known_vehicle_files", known.follow(file_feed))
         residuals = Residuals(batcher.call, residual_policies, index, finishing)

@@ -38,6 +38,8 @@ def run(arguments: argparse.Namespace) -> int:
     from carlien_valuation.training.train import train
 
     out: Path = arguments.out
+    if out.is_symlink():
+        raise invalid("out", "OUT_IS_LINK", f"{out} is what a model store has in service: train beside it, then `models promote`")
     if out.exists() and any(out.iterdir()) and not (out / "model.json").exists():
         raise invalid("out", "OUT_NOT_EMPTY", f"{out} holds something that is not a model; it is left alone")
     started = time.monotonic()

@@ -15,8 +15,7 @@ from carlien_valuation.training.predict import quantiles_with_caution
 from carlien_valuation.training.store import Model
 
 MIN_LISTINGS = 20
-KNOWN = {""}
-"""Reasons beside a value that make it fit for a nowcast: none; an unknown model's own error would be taken for the market's."""
+"""Of the month; fewer say next to nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,8 @@ def fresh_market(model: Model, table: Table, *, make: str = "") -> FreshMarket:
     at_cutoff = np.minimum(cars.numbers["market_years"], (cutoff - EPOCH).days / 365.25)
     cars = model.stack.encoder.completed(model.stack.encoder.with_attributes(cars.with_numbers(market_years=at_cutoff)))
     values, reasons = quantiles_with_caution(model, cars)
-    good = np.array([reason in KNOWN for reason in reasons])
+    # Not those with a caveat: an unknown model's own error would be taken for the market's.
+    good = np.array([reason == "" for reason in reasons])
     price = frame["price"].to_numpy(float)
     rows: list[tuple[str, ...]] = [(str(source), f"{value:.2f}") for source, value in zip(frame["source"], price, strict=True)]
     return FreshMarket(month, np.log(price[good] / values[good, 1]), int((~good).sum()), hash_inputs(rows))

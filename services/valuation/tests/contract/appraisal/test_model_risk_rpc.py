@@ -1,18 +1,22 @@
 """Realised sales reported, the model judged by them, and what ModelService says of it, on the real service."""
 
 import asyncio
+import csv
+import json
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import grpc
 import numpy as np
 import pytest
+import yaml
 from google.type.date_pb2 import Date
 from google.type.money_pb2 import Money
 
@@ -36,7 +40,9 @@ from carlien_valuation.adapters.postgres_reports import PostgresReports, store_r
 from carlien_valuation.calibration.canonical import canonical, sha256
 from carlien_valuation.calibration.judge import JudgedSales
 from carlien_valuation.calibration.report import Subject, calibration_report
+from carlien_valuation.cli import main
 from carlien_valuation.domain.calibration import Judged
+from carlien_valuation.simulation.market import HEADER, MAPPING, simulate
 
 WHOLESALE = appraisal_pb2.PRICE_TYPE_WHOLESALE
 SOLD = Date(year=2026, month=7, day=1)
@@ -209,3 +215,29 @@ async def test_the_gauges_show_the_latest_report_of_the_model(database: Any) -> 
     assert metrics.CALIBRATION_LIGHT.labels("overall")._value.get() == 2
     assert metrics.CALIBRATION_COVERAGE._value.get() == 0.75
     assert metrics.DRIFT.labels("make")._value.get() == 0.3
+
+
+async def test_sales_of_a_file_judge_the_model_and_the_report_is_served(
+    service: Any, risk: grpc.aio.Channel, model_directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The quarter's two commands, as a person types them."""
+    sold, mapping, report = tmp_path / "sales.csv", tmp_path / "sales.yaml", tmp_path / "r.json"
+    with sold.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(HEADER)
+        writer.writerows(simulate(500, 21, date(2026, 9, 30)))
+    section = {"source": "Auction B", "price_type": "DEALER_RETAIL", "reference": "listing"}
+    mapping.write_text(yaml.safe_dump({**yaml.safe_load(MAPPING), "outcomes": section}, allow_unicode=True), encoding="utf-8")
+    monkeypatch.setenv("CARLIEN_POSTGRES_DSN", service.dsn)
+    importing = ["outcomes", "import", str(sold), "--mapping", str(mapping)]
+    assert await asyncio.to_thread(main, importing) == 0
+    assert await asyncio.to_thread(main, importing) == 0
+    calibrating = ["calibrate", "--model", str(model_directory), "--from", "2026-07-02", "--to", "2026-09-30", "--report", str(report)]
+    assert await asyncio.to_thread(main, calibrating) in {0, 1}
+    written = json.loads(report.read_text())
+    assert 30 < written["sales"] < 100
+    stub = model_service_pb2_grpc.ModelServiceStub(risk)
+    asked = model_service_pb2.GetCalibrationReportRequest(model_version=written["model_version"])
+    served = (await stub.GetCalibrationReport(asked)).report
+    assert json.loads(served.report_json) == written
+    assert (served.sales, served.report_sha256) == (written["sales"], sha256(canonical(written)))

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import asyncpg
 import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -25,6 +26,7 @@ from carlien_common.domain.vin import check_digit
 from carlien_common.grpc.client import to_domain_error
 from carlien_common.grpc.credentials import CertificateFiles, channel_credentials
 from carlien_common.testing.pki import Pki
+from carlien_valuation.adapters.postgres_records import PostgresRecords
 
 NOW = datetime(2026, 7, 1, 9, tzinfo=UTC)
 """The service's clock."""
@@ -149,6 +151,28 @@ async def test_a_consent_that_has_ended_takes_its_record_out_of_the_file(stub: A
     )
     assert [one.reason for one in answer.rejections] == ["CONSENT_EXPIRED"]
     assert len((await file_of(stub, 3)).records) == 1
+
+
+async def test_what_is_held_without_a_consent_is_deleted(service: Any) -> None:
+    """Consents that ended by the database's clock, which the service's fixed one doesn't know."""
+    connection = await asyncpg.connect(service.dsn)
+    try:
+        for name, ends in (("gone", "now() - interval '1 s'"), ("kept", "now() + interval '1 day'")):
+            await connection.execute(
+                f"""INSERT INTO vehicle_record (record_id, vin, kind, source, key, occurred_at, received_at, consent_id, consent_expires_at,
+                    stated) VALUES (gen_random_uuid(), 'x', 'MAINTENANCE', 'deletion', '{name}', now(), now(), 'c', {ends}, '{{}}')"""
+            )
+        pool = await asyncpg.create_pool(service.dsn, min_size=1, max_size=1)
+        forgetting = asyncio.create_task(PostgresRecords(pool).forget())
+        async with asyncio.timeout(30):
+            while await connection.fetchval("SELECT count(*) FROM vehicle_record WHERE source = 'deletion'") > 1:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        forgetting.cancel()
+        await asyncio.gather(forgetting, return_exceptions=True)
+        await pool.close()
+        assert await connection.fetchval("SELECT key FROM vehicle_record WHERE source = 'deletion'") == "kept"
+    finally:
+        await connection.close()
 
 
 async def test_nothing_on_file_is_not_found(stub: Any) -> None:

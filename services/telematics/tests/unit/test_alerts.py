@@ -153,6 +153,7 @@ def test_an_odometer_that_falls_for_good_is_rolled_back_and_a_glitch_is_not() ->
     assert evidence(case)["ODOMETER_FELL"] == 300
     assert kinds(with_odometer(parked(range(20)), [5000.0] * 8 + [0.0, 999_999.0, 999_999.0] + [5000.0] * 9)) == set()
     assert kinds(with_odometer(parked(range(20)), [5000.0] * 10 + [4999.0] * 10)) == set()
+    assert kinds(with_odometer(parked(range(20)), [999_999.0] + [5000.0] * 19)) == set(), "the very first reading is wrong"
 
 
 def test_an_odometer_that_comes_back_was_not_rolled_back() -> None:

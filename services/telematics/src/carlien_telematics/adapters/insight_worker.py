@@ -1,6 +1,7 @@
 """The tasks that look at cars: a round every few seconds, one transaction per some hundred cars."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
@@ -20,6 +21,15 @@ _EXPIRED = "DELETE FROM alert_change WHERE change_id IN (SELECT change_id FROM a
 KEPT_CHANGES = timedelta(days=30)
 """How far back a stream of changes can begin."""
 
+REST = 3.0
+"""A round is followed by so many times its length of rest: with many cars alerts come later, and devices and callers don't wait."""
+
+
+def pause(interval_s: float, took_s: float) -> float:
+    """Seconds until the next round."""
+    return max(interval_s, REST * took_s)
+
+
 Look = Callable[[InsightStore, datetime], Awaitable[Round]]
 
 
@@ -35,13 +45,14 @@ class InsightWorker:
     async def run(self) -> None:
         """A database that is away is tried again at the next turn."""
         while True:
+            began = time.monotonic()
             try:
                 await self.once()
             except Exception as error:
                 if not is_transient(error):
                     raise
                 log.warning("insight_postponed", error=type(error).__name__)
-            await asyncio.sleep(self._interval_s)
+            await asyncio.sleep(pause(self._interval_s, time.monotonic() - began))
 
     async def once(self) -> None:
         """A round: each car of which records were stored until now, once; then the silent ones."""

@@ -1,11 +1,13 @@
 """The task that makes profiles: car by car, so that it never takes more than a part of one core."""
 
 import asyncio
+import time
 from datetime import UTC, datetime
 
 from carlien_common.failures import is_transient
 from carlien_common.logs import get_logger
 from carlien_common.postgres import Pool
+from carlien_telematics.adapters.insight_worker import pause
 from carlien_telematics.adapters.postgres_insight import LOCK
 from carlien_telematics.adapters.postgres_profiles import PostgresProfiles
 from carlien_telematics.domain.behaviour import profile
@@ -29,13 +31,14 @@ class ProfileWorker:
     async def run(self) -> None:
         """A database that is away is tried again at the next turn."""
         while True:
+            began = time.monotonic()
             try:
                 await self.once()
             except Exception as error:
                 if not is_transient(error):
                     raise
                 log.warning("profiles_postponed", error=type(error).__name__)
-            await asyncio.sleep(self._interval_s)
+            await asyncio.sleep(pause(self._interval_s, time.monotonic() - began))
 
     async def once(self) -> None:
         """Makes every profile that is due."""

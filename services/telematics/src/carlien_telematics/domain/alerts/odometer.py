@@ -26,6 +26,10 @@ class Reading:
     since: datetime
     count: int = 1
 
+    def agrees(self, at: datetime, km: float) -> bool:
+        """Whether a later reading can follow it."""
+        return self.km - ROLLBACK_KM <= km <= self.km + 5.0 + MAX_KMH * (at - self.since).total_seconds() / 3600
+
 
 @dataclass(slots=True)
 class RollbackDetector:
@@ -48,7 +52,7 @@ class RollbackDetector:
         if km is None:
             return
         if self.accepted_km is None or self.accepted_at is None:
-            self.accepted_km, self.accepted_at = km, sample.at
+            self._begin(sample.at, km)
             return
         hours = max(0.0, (sample.at - self.accepted_at).total_seconds() / 3600)
         if self.accepted_km - ROLLBACK_KM <= km <= self.accepted_km + 5.0 + MAX_KMH * hours:
@@ -62,9 +66,16 @@ class RollbackDetector:
             return
         self._doubt(sample.at, km, self.accepted_km, out)
 
+    def _begin(self, at: datetime, km: float) -> None:
+        """The first reading counts once the second agrees: it may be the one that is wrong."""
+        if self.doubt is not None and self.doubt.agrees(at, km):
+            self.accepted_km, self.accepted_at, self.doubt = km, at, None
+        else:
+            self.doubt = Reading(km, at)
+
     def _doubt(self, at: datetime, km: float, accepted_km: float, out: list[Signal]) -> None:
         doubt = self.doubt
-        if doubt is None or not doubt.km - ROLLBACK_KM <= km <= doubt.km + 5.0 + MAX_KMH * (at - doubt.since).total_seconds() / 3600:
+        if doubt is None or not doubt.agrees(at, km):
             self.doubt = Reading(km, at)
             return
         doubt.count += 1

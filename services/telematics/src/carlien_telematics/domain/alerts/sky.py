@@ -13,8 +13,8 @@ LONGEST_TUNNEL_KM = 25.0
 LONGEST_TUNNEL = timedelta(minutes=30)
 SUSPECT_KM = 3.0
 """Less distance without a fix is a short tunnel, an underpass or the ramps of a garage."""
-STRAIGHT = 0.85
-"""A tunnel leads on: its ends lie nearly as far apart as the way through it is long. Streets turn."""
+STRAIGHT = 0.8
+"""A tunnel leads on: its ends lie nearly as far apart as the way through it is long. Streets turn, by a right angle mostly (0.71)."""
 JUNCTION_KMH = 15.0
 """There are no junctions in a tunnel; a car that slowed so far twice was in streets."""
 FIXES_BEFORE = 3

@@ -2,7 +2,7 @@
 # Backs a service's database up while it runs: deploy/operate/backup.sh DSN FILE
 # One consistent snapshot (pg_dump's). Beside FILE comes FILE.sha256.
 set -euo pipefail
-[ $# -eq 2 ] || { echo "usage: $0 postgresql://USER:PASSWORD@HOST:PORT/DATABASE FILE" >&2; exit 2; }
+[ $# -eq 2 ] || { echo "usage: $0 DSN FILE" >&2; exit 2; }
 source "$(dirname "${BASH_SOURCE[0]}")/connection.sh"
 use_dsn "$1"
 file=$2

@@ -49,7 +49,7 @@ def postgres() -> Iterator[str]:
         (Path(folder) / "postgres").write_text(password)
         (Path(folder) / "roles.sql").write_text("")
         with _running(POSTGRES, 5432, {}, {folder: "/secrets"}) as port:
-            yield f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres"
+            yield f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres"  # pragma: allowlist secret
 
 
 @contextmanager

@@ -82,6 +82,8 @@ class Scenario:
         faults = self.of(seed, number, run_s, origin_s)
         incidents = [fault.incident for fault in faults if fault.incident is not None]
         car = Car(seed, number, habits(seed, number, life), odometer_at_start(seed, number, life), incidents)
+        # a hand that turns an odometer back turns what it shows
+        faults.sort(key=lambda fault: fault.kind is FaultKind.ROLLBACK)
         for fault in faults:
             if fault.kind is FaultKind.REMOVAL:
                 fault.from_s = _removed_at(car, fault.from_s, faults)

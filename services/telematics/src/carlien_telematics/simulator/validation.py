@@ -137,7 +137,7 @@ def moments(car: Car, days: float, cadence: Cadence) -> Iterator[float]:
 
 
 def run_car(scenario: Scenario, seed: int, number: int, days: float, cadence: Cadence | None = None) -> Outcome:
-    """One car for some days, looked at from the last record on for four days more or to the end of the run."""
+    """One car for some days; the nature of its use is told of its first two weeks, where nothing happened to it."""
     car, faults = scenario.car(seed, number, days * DAY_S)
     watch, snapshot = Watch(vin_of(seed, number)), None
     held: list[Sample] = []

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from carlien_telematics.domain.alerts.cases import FUSE, Case
 from carlien_telematics.domain.alerts.signals import Evidence
@@ -62,7 +62,7 @@ def reconcile(result: Advance, stored: Sequence[Case], now: datetime) -> None:
             (
                 case
                 for case in result.cases.values()
-                if case.incident == old.incident and case.case_id not in known and _near(case.started_at, old.started_at)
+                if case.incident == old.incident and case.case_id not in known and abs(case.started_at - old.started_at) <= FUSE
             ),
             None,
         )
@@ -74,7 +74,3 @@ def reconcile(result: Advance, stored: Sequence[Case], now: datetime) -> None:
             note = Evidence(WITHDRAWN, 1.0, "1", now)
             closed_at = old.closed_at or max(old.last_signal_at, min(now, result.head_time or now))
             result.cases[old.case_id] = replace(old, active=[], closed_at=closed_at, evidence=[*old.evidence, note])
-
-
-def _near(a: datetime, b: datetime) -> bool:
-    return abs(a - b) <= max(FUSE, timedelta(hours=1))

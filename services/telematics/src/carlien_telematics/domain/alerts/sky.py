@@ -11,7 +11,7 @@ Spot = tuple[float, float]
 LONGEST_TUNNEL_KM = 25.0
 """The longest road tunnels have 22 km (Tianshan Shengli) and 24.5 km (Lærdal)."""
 LONGEST_TUNNEL = timedelta(minutes=30)
-SUSPECT_KM = 3.0
+SUSPECT_KM = 4.0
 """Less distance without a fix is a short tunnel, an underpass or the ramps of a garage."""
 STRAIGHT = 0.8
 """A tunnel leads on: its ends lie nearly as far apart as the way through it is long. Streets turn, by a right angle mostly (0.71)."""

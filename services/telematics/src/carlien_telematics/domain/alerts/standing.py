@@ -20,7 +20,7 @@ LAST_FIX_KM = 1.0
 TRUSTED_GAP = timedelta(minutes=30)
 """Without an odometer, a shift over a longer silence may have been an ordinary drive whose records are missing."""
 SETTLED = timedelta(minutes=30)
-_FEW, _MIDDLE, _MANY = 6, 5, 15
+_STILL, _MIDDLE, _FEW, _MANY = 4, 5, 9, 15
 LONG_STOP = timedelta(days=7)
 MOVED_KM = 0.5
 
@@ -83,7 +83,7 @@ class TowDetector:
                 evidence = Evidence("IGNITION_OFF_DISTANCE", round(moved, 2), "km", at)
                 out.append(Signal(AlertKind.TOW, at, since, (evidence,)))
             return
-        last = self.recent[-_FEW:]
+        last = self.recent[-_STILL:]
         if max(distance_km(now, (lat, lon)) for _, lat, lon in last) > max(0.1, SCATTERS * _scatter_km(self.recent)):
             self.still_since = None
             return

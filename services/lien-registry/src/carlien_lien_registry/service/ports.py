@@ -224,7 +224,7 @@ class Found:
     """Registrations found, in order of registration, and the last block they take into account.
 
     `proven` are those that stood as of an earlier block, where one was asked for, `since` are the changes after it, `entries`
-    what stood then in the tree's buckets asked for, in ascending order.
+    what stood then in the tree's buckets asked for, in ascending order. `cut`: there are more than are handed over.
     """
 
     liens: tuple[Lien, ...]
@@ -232,6 +232,7 @@ class Found:
     proven: tuple[Lien, ...] = ()
     since: tuple[Change, ...] = ()
     entries: Mapping[int, Sequence[bytes]] = field(default_factory=dict)
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)

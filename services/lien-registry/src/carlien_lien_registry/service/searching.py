@@ -133,7 +133,8 @@ class Searches:
             known_to_block=found.as_of_block,
             ledger_height=max(self._progress.height, found.as_of_block),
             known_since=tuple(_since(change) for change in found.since),
-            proof=self._proof(anchored, found) if anchored else None,
+            # Of hits that were cut off nothing can be proven.
+            proof=self._proof(anchored, found) if anchored and not found.cut else None,
         )
         metrics.SEARCHES.labels(str(bool(search.hits)).lower()).inc()
         certificate = await self._certifier.sign(search)
@@ -157,10 +158,10 @@ class Searches:
                 raise _damaged("the tree's entries aren't those that were anchored")
             subjects.append(SubjectProof(path.subject, b"".join(entries), path.siblings))
         records = tuple(self._to_record(lien) for lien in found.proven)
-        keys = {subject_key(path.subject) for path in anchored.paths}
-        committed = {one[KEY_BYTES:] for entries in found.entries.values() for one in entries if one[:KEY_BYTES] in keys}
-        if any(entry(b"", LIEN_KIND, record) not in committed for record in records):
-            raise _damaged("a registration isn't as it was anchored")
+        under = tuple(subject_key(path.subject) + bytes((LIEN_KIND,)) for path in anchored.paths)
+        committed = {one[KEY_BYTES:] for entries in found.entries.values() for one in entries if one.startswith(under)}
+        if committed != {entry(b"", LIEN_KIND, record) for record in records}:
+            raise _damaged("a registration isn't as it was anchored, or is missing")
         return Proof(agreement.root, agreement.msp_ids, tuple(subjects), records)
 
     async def _require_fresh(self, min_block: int) -> None:

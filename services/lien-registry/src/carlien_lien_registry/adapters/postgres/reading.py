@@ -173,6 +173,7 @@ class PostgresReader:
             tuple(lien_of(row) for row in before.values()),
             tuple(lien_change(row) for row in (*current.values(), *elsewhere) if row["block_number"] > since),
             entries,
+            len(rows) == MAX_HITS,
         )
 
 

@@ -19,6 +19,14 @@ _CHANGED: Final = "SELECT DISTINCT unnest(buckets) AS bucket FROM tree_changes W
 _PREFETCH: Final = 20_000
 # Posted roots that are looked at for agreement: of these many newest blocks.
 _LOOKED_AT: Final = 1_000
+_STATE: Final = """
+    SELECT c.block_number,
+        coalesce((SELECT max(block_number) FROM tree_changes), -1) AS changed,
+        coalesce((SELECT max(block_number) FROM anchors WHERE msp_id = $1), -1) AS own,
+        coalesce((
+            SELECT max(block_number) FROM anchors WHERE msp_id <> $1 AND msp_id = ANY($2) AND block_number <= c.block_number
+        ), -1) AS others
+    FROM ledger_checkpoint c"""
 _AGREEMENTS: Final = f"""
     SELECT block_number, root, array_agg(msp_id ORDER BY msp_id) AS msp_ids FROM (
         SELECT * FROM anchors WHERE block_number <= (SELECT block_number FROM ledger_checkpoint)
@@ -114,26 +122,16 @@ class PostgresTree:
         return dict.fromkeys(buckets, bytes(32)) | {row["bucket"]: row["node"] for row in found}
 
     async def state(self) -> AnchorState:
-        """Return where the registry and its anchors stand, in one snapshot."""
+        """Return where the registry and its anchors stand."""
         row = await self._pool.fetchrow(
-            "SELECT c.block_number, (SELECT max(block_number) FROM tree_changes) AS changed, "
-            "(SELECT max(block_number) FROM anchors WHERE msp_id = $1) AS own, "
-            "(SELECT max(block_number) FROM anchors WHERE msp_id <> $1 AND msp_id = ANY($2) AND block_number <= c.block_number) AS others "
-            "FROM ledger_checkpoint c",
+            _STATE,
             self._own,
             self._required,
         )
         if row is None:
             raise LookupError("the checkpoint row is missing: the schema wasn't migrated")
         agreed = await self.agreements(1)
-        none = -1
-        return AnchorState(
-            row["block_number"],
-            none if row["changed"] is None else row["changed"],
-            none if row["own"] is None else row["own"],
-            none if row["others"] is None else row["others"],
-            agreed[0] if agreed else None,
-        )
+        return AnchorState(row["block_number"], row["changed"], row["own"], row["others"], agreed[0] if agreed else None)
 
     async def agreements(self, limit: int) -> Sequence[Agreement]:
         """Return the newest blocks on whose root all required organisations agree, newest first."""

@@ -117,7 +117,7 @@ async def test_a_car_driven_further_is_re_marked_once_and_the_loss_told_by_cause
 
 async def test_commercial_use_is_a_cause_of_its_own(service: Any, send: Any, kafka_bootstrap: str) -> None:
     await record(service, 2)
-    send(service.profile_topic, profile(2, 1, km=81_500, usage=profile_pb2.USAGE_NATURE_RIDE_HAILING))
+    send(service.profile_topic, profile(2, 1, km=130_000, usage=profile_pb2.USAGE_NATURE_RIDE_HAILING))
     _, after = await asyncio.to_thread(published, kafka_bootstrap, service.topic, 2, 2)
     assert after.cause == appraisal_pb2.APPRAISAL_CAUSE_USAGE
     assert amount(after.driver_loss) > 0

@@ -53,8 +53,14 @@ from carlien_telematics.service.platforms import Platforms
 PACKAGE = "carlien_telematics"
 log = get_logger(__name__)
 
-_PATIENCE = {"session_timeout_ms": 12_000, "heartbeat_interval_ms": 3_000}
-"""How long the group waits for a consumer that was killed; the default of 45 s would be how long frames wait for a state."""
+_CONSUMER = {
+    # how long the group waits for a consumer that was killed; the default of 45 s would be how long frames wait for a state
+    "session_timeout_ms": 12_000,
+    "heartbeat_interval_ms": 3_000,
+    # a batch worth its transaction, or what came in a twentieth of a second: a fetch for every few frames is paid by the broker
+    "fetch_min_bytes": 65_536,
+    "fetch_max_wait_ms": 50,
+}
 
 
 def registrations(pool: Pool, ingestion: FrameIngestion, source: str) -> list[Registration]:
@@ -160,7 +166,7 @@ async def _start_consumer(app: Application, settings: TelematicsSettings, pool: 
         producer=dead_letters,
         dedupe=False,  # a record has a key of its own, and there are too many to note each
         max_records=settings.consumer_batch,
-        consumer_options=_PATIENCE,
+        consumer_options=_CONSUMER,
     )
     app.spawn("consumer", loop.run())
     app.readiness("consumer", loop.check)

@@ -21,7 +21,8 @@ DELIVERY_TIMEOUT_S = 30.0
 """After that a frame has failed and its device is not told: it sends again."""
 _STOP_S = 10.0
 """How long a stop waits for the broker."""
-_LINGER_MS = 5
+_LINGER_MS = 20
+"""librdkafka sends a request for each partition: at thousands of frames a second a shorter wait is paid by the broker."""
 _REPORTS_EVERY_S = 0.004
 """How often reports are fetched while frames are in flight: shorter than the linger, so that it adds little to an acknowledgement."""
 

@@ -2,7 +2,8 @@
 
 Conformalised quantile regression (Romano, Patterson & Candès 2019) with one offset per price tercile. The offsets are joined
 by straight lines over the quantile's own value, instead of jumping between terciles, because a jump could raise P90 as a car
-ages; the map's slope is kept positive, so an interval falls wherever its raw quantile falls.
+ages; the map's slope is kept positive, so an interval falls wherever its raw quantile falls. A second step does the same by make
+(Mondrian conformal prediction, Vovk et al. 2005).
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 LEVELS = (0.1, 0.5, 0.9)
+GROUP_LEAST, GROUP_PRIOR = 100, 100
 _LEAST_SLOPE = 0.05
 
 
@@ -45,6 +47,29 @@ def fit_map(raw: np.ndarray, truth: np.ndarray, level: float) -> QuantileMap:
         least = offsets[index - 1] - (1 - _LEAST_SLOPE) * (knots[index] - knots[index - 1])
         offsets[index] = max(offsets[index], least)
     return QuantileMap(tuple(map(float, knots)), tuple(map(float, offsets)))
+
+
+def fit_group_offsets(quantiles: np.ndarray, truth: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
+    """What P10 and P90 of each group are moved by so that they hold in it as well, (groups, 2).
+
+    quantiles (n, 3), truth (n,), group (n,) whole numbers below `groups`, 0 for cars of no known group, which stay. Shrunk towards
+    no move by GROUP_PRIOR cars; groups of fewer than GROUP_LEAST cars stay. A constant per group keeps monotonicity.
+    """
+    offsets = np.zeros((groups, 2))
+    for one, count in enumerate(np.bincount(group, minlength=groups)):
+        if one and count >= GROUP_LEAST:
+            rows = group == one
+            for side, level in ((0, LEVELS[0]), (1, LEVELS[2])):
+                offsets[one, side] = _quantile(truth[rows] - quantiles[rows, 2 * side], level) * count / (count + GROUP_PRIOR)
+    return offsets
+
+
+def moved(quantiles: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Quantiles (n, 3) with P10 and P90 moved by offsets (n, 2), in order still."""
+    middle = quantiles[:, 1]
+    return np.column_stack(
+        [np.minimum(quantiles[:, 0] + offsets[:, 0], middle), middle, np.maximum(quantiles[:, 2] + offsets[:, 1], middle)]
+    )
 
 
 def _quantile(values: np.ndarray, level: float) -> float:

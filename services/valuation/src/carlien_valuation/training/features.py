@@ -167,6 +167,11 @@ class Encoder:
             guarded.astype(np.float32), encoded.free, encoded.codes, boosting, encoded.support[rows], encoded.log_new_price[rows], rows
         )
 
+    def makes(self, encoded: Encoded) -> np.ndarray:
+        """The code of each car's outermost level, its make where there is one, (n,); 0 for unknown ones."""
+        codes = encoded.codes[:, len(self.categories)]
+        return codes if encoded.rows is None else codes[encoded.rows]
+
     def categorical_columns(self, width: int) -> list[int]:
         """Which columns of a boosting matrix of that width are category codes."""
         count = len(self.categories) + (1 if len(self.levels) > 1 else 0)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from carlien_valuation.training import boosting, net
-from carlien_valuation.training.calibrate import LEVELS, QuantileMap, calibrated, fit_map
+from carlien_valuation.training.calibrate import LEVELS, QuantileMap, calibrated, fit_group_offsets, fit_map, moved
 from carlien_valuation.training.columns import Cars
 from carlien_valuation.training.features import Encoded, Encoder, fit_encoder
 from carlien_valuation.training.forest import Forest, forest_of
@@ -36,7 +36,7 @@ QUICK = Effort(folds=3, epochs=0.4, tuned=False)
 """For demonstrations: about five times faster, a few percent worse."""
 
 WITNESSES = 500
-"""At most so many cars, and at most one in thirty, are seen by no fold's models: they show what averaging the folds gains."""
+"""At most so many cars, and at most one in sixty, are seen by no fold's models: they show what averaging the folds gains."""
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many of its steps are done, and how many there are."""
@@ -62,6 +62,8 @@ class Stack:
     weights: tuple[float, float, float]
     """The networks' share in P10, P50 and P90."""
     maps: tuple[QuantileMap, QuantileMap, QuantileMap]
+    make_offsets: np.ndarray
+    """(makes, 2): what P10 and P90 of each make are moved by, by its code."""
     relative: bool
     """True where what is learned is log(price / price when new)."""
     monotone: bool = True
@@ -83,7 +85,7 @@ class Stack:
 
     def log_quantiles_of(self, encoded: Encoded) -> np.ndarray:
         """The same for cars encoded already."""
-        quantiles = calibrated(self.raw(encoded), self.maps)
+        quantiles = moved(calibrated(self.raw(encoded), self.maps), self.make_offsets[self.encoder.makes(encoded)])
         return quantiles + encoded.log_new_price[:, None] if self.relative else quantiles
 
 
@@ -140,7 +142,7 @@ def fit_stack(
     """Fit on checked listings without duplicates. frame as in `listings.checks`, cars its Cars, log_price (n,)."""
     groups = fingerprints(frame)
     fold = folds(groups, effort.folds, seed)
-    witness = assign(groups, min(1 / 30, WITNESSES / len(frame)), seed)
+    witness = assign(groups, min(1 / 60, WITNESSES / len(frame)), seed)
     progress("encodings", 0, 1)
     encoder, encoded = fit_encoder(cars, log_price, fold, seed)
     relative = is_relative(cars)
@@ -186,8 +188,11 @@ def fit_stack(
         choose_share(by_net[:, 0], middle + spread_low, target, 0.1), share, choose_share(by_net[:, 2], middle + spread_high, target, 0.9),
     )  # fmt: skip
     raw = stacked(by_net, by_tree, spread, weights)
-    seen = raw[~witness]
-    own = _maps(seen, target[~witness])
+    seen, truth, make = raw[~witness], target[~witness], encoder.makes(encoded)
+    makes = len(encoder.vocabulary["level0"]) + 1
+    # As the cards' scores need them, of one fold's models; and as the answer's intervals do, of all folds' average.
+    own_maps, own_offsets = _calibration(seen, truth, make[~witness], makes)
+    maps, offsets = _calibration(seen, seen[:, 1] + averaged * (truth - seen[:, 1]), make[~witness], makes)
     stack = Stack(
         encoder=encoder,
         knots=knots,
@@ -197,11 +202,12 @@ def fit_stack(
         trees=forest_of(boosters),
         spreads=(forest_of([lower], len(encoder.guarded)), forest_of([upper], len(encoder.guarded))),
         weights=weights,
-        maps=_maps(seen, seen[:, 1] + averaged * (target[~witness] - seen[:, 1])),
+        maps=maps,
+        make_offsets=offsets,
         relative=relative,
         monotone=monotone,
     )
-    return Fitted(stack, calibrated(raw, own) + base[:, None], shape)
+    return Fitted(stack, moved(calibrated(raw, own_maps), own_offsets[make]) + base[:, None], shape)
 
 
 def gain_of_averaging(members: np.ndarray, truth: np.ndarray) -> float:
@@ -214,9 +220,13 @@ def gain_of_averaging(members: np.ndarray, truth: np.ndarray) -> float:
     return float(np.abs(members.mean(axis=0) - truth).mean()) / alone if alone else 1.0
 
 
-def _maps(raw: np.ndarray, truth: np.ndarray) -> tuple[QuantileMap, QuantileMap, QuantileMap]:
+def _calibration(
+    raw: np.ndarray, truth: np.ndarray, make: np.ndarray, makes: int
+) -> tuple[tuple[QuantileMap, QuantileMap, QuantileMap], np.ndarray]:
+    """Maps of the raw quantiles (n, 3) and the makes' offsets."""
     low, middle, high = (fit_map(raw[:, index], truth, level) for index, level in enumerate(LEVELS))
-    return low, middle, high
+    maps = low, middle, high
+    return maps, fit_group_offsets(calibrated(raw, maps), truth, make, makes)
 
 
 def fit_spread(
@@ -226,7 +236,7 @@ def fit_spread(
     guarded = encoded.guarded.shape[1]
     matrix = encoded.boosting[:, guarded:]
     task = boosting.Task(matrix, rest, 0, encoder.categorical_columns(matrix.shape[1]))
-    shape = boosting.Shape(15, max(20, len(rest) // 500))
+    shape = boosting.Shape(15, max(20, len(rest) // 500), features=0.7)
     predicted = np.empty(len(rest))
     trees = []
     for part in np.unique(fold):

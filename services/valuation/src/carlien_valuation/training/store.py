@@ -28,7 +28,7 @@ from carlien_valuation.training.stack import Stack
 from carlien_valuation.training.target import TargetEncoder
 from carlien_valuation.training.text import TextEncoder
 
-FORMAT = 4
+FORMAT = 5
 CARD = "model.json"
 
 
@@ -124,6 +124,7 @@ def load_model(directory: Path, network: Network | None = None) -> Model:
             spreads=(Forest.of_arrays("low_", trees), Forest.of_arrays("high_", trees)),
             weights=(weights[0], weights[1], weights[2]),
             maps=(low, middle, high),
+            make_offsets=arrays["make_offsets"],
             relative=parameters["relative"],
         )
         cold = card["cold_start"]
@@ -187,6 +188,7 @@ def _arrays(stack: Stack) -> dict[str, np.ndarray]:
         "typical_km": encoder.typical_km,
         "free_centre": encoder.free_centre,
         "free_scale": encoder.free_scale,
+        "make_offsets": stack.make_offsets,
         **{f"guarded{index}": knots for index, knots in enumerate(stack.knots)},
         **{f"knots{index}": encoder.knots[name] for index, name in enumerate(encoder.numbers)},
     }

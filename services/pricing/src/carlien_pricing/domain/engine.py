@@ -10,13 +10,13 @@ import numpy as np
 
 from carlien_common.domain.errors import invalid
 from carlien_pricing.domain import eligibility
-from carlien_pricing.domain.collateral import Recovery, ValuePath, forecast_path, value_path
+from carlien_pricing.domain.collateral import Recovery, ValuePath
 from carlien_pricing.domain.cost import AnnualisedCost, annualised_cost, annualised_interest
 from carlien_pricing.domain.credit import cumulative_pd, expected_credit_loss
 from carlien_pricing.domain.legality import LoanFacts, default_interest_limit, rate_caps, upfront_interest
 from carlien_pricing.domain.matrix import Axis, Cell, Grades, RiskMatrix, borrower_grade, collateral_grade, usage_grade
-from carlien_pricing.domain.policy import Energy
 from carlien_pricing.domain.products import EconomicsRow, PolicyBundle, ProductPack
+from carlien_pricing.domain.projection import battery_floor, projected_path
 from carlien_pricing.domain.quote import (
     Fee,
     LossFigures,
@@ -186,8 +186,8 @@ def prepare(inputs: QuoteInputs, policies: PolicyBundle, revision: Revision = CU
         usage,
     )
     horizon = request.term_months + economics.recovery_lag_months
-    path = _path(inputs, economics, max(float(p50), 0.01), max(float(p10), 0.001), horizon)
-    if floor := _battery_floor(inputs, pack):
+    path = projected_path(inputs, economics, max(float(p50), 0.01), max(float(p10), 0.001), horizon)
+    if floor := battery_floor(inputs, pack):
         path = replace(path, floor=floor * (1 - pack.battery_floor_decline) ** (np.arange(horizon + 1) / 12))
         notes.append(
             Reason(
@@ -219,36 +219,8 @@ def prepare(inputs: QuoteInputs, policies: PolicyBundle, revision: Revision = CU
     )
 
 
-def _battery_floor(inputs: QuoteInputs, pack: ProductPack) -> float:
-    """What an own traction battery fetches by itself; 0 where it is leased, not known, or has no price in this currency."""
-    per_kwh = pack.battery_floor_per_kwh.get(inputs.value.currency)
-    if per_kwh is None or inputs.car.battery_leased:
-        return 0.0
-    return min(inputs.car.battery_kwh * float(per_kwh), float(pack.battery_floor_of_p10 * inputs.value.p10))
-
-
-def _path(inputs: QuoteInputs, economics: EconomicsRow, p50: float, p10: float, horizon: int) -> ValuePath:
-    """Along valuation's forecast; without one by the policy, with its margin."""
-    # Not knowing what drives the car, its value is assumed to fall like the faster of the two.
-    parameters = economics.value_paths[inputs.car.energy or Energy.NEV]
-    if inputs.forecast:
-        ahead, middle, low = (
-            np.array([float(value) for value in column], dtype=np.float64)
-            for column in zip(*((point.month, point.p50, point.p10) for point in inputs.forecast), strict=True)
-        )
-        return forecast_path(p50, p10, ahead, middle, low, parameters.market_volatility, parameters.annual_decline, horizon)
-    decline = parameters.annual_decline + economics.unforecast_decline_margin
-    return value_path(p50, p10, decline, parameters.market_volatility, parameters.own_volatility, horizon)
-
-
 def _total(fees: tuple[Fee, ...], *, upfront: bool) -> Decimal:
     return sum((fee.amount for fee in fees if fee.upfront is upfront), Decimal(0))
-
-
-def simulate(setting: Setting, deal: Deal, risk: RiskInputs, rate: float) -> LossDistribution:
-    """The joint loss distribution at this nominal rate."""
-    exposure = deal.profitability(rate).exposure
-    return simulate_losses(risk.path, risk.recovery, risk.cumulative_pd, exposure, rate, setting.economics.market_correlation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +244,8 @@ def solve_rate(setting: Setting, risk: RiskInputs) -> Solution:
     first = deal.rate_for_hurdle(precision=ROUGH)
     at = first if first is not None else 1.0
     closed = deal.profitability(at).expected_loss
-    losses = simulate(setting, deal, risk, at)
+    exposure = deal.profitability(at).exposure
+    losses = simulate_losses(risk.path, risk.recovery, risk.cumulative_pd, exposure, at, setting.economics.market_correlation)
     # Dependence can only hurt: sampling noise must not make the loan cheaper.
     factor = max(round(losses.expected_loss / closed, _FACTOR_DIGITS), 1.0) if closed > 1e-9 else 1.0
     rate = None if first is None else deal.rate_for_hurdle(factor, first)

@@ -1,3 +1,4 @@
+-- Breaking: it empties the read model, and old code beside it would certify "no lien" until it is built anew.
 -- The Merkle tree over the public registry. Its history can't be made from what is here, so the read model is built anew from
 -- block 0 at the next start, by itself; writes, certificates and published events stay (events_block).
 

@@ -240,7 +240,7 @@ class VehicleRecord(_message.Message):
 
     @_builtins.property
     def consent_expires_at(self) -> _timestamp_pb2.Timestamp:
-        """When that consent ends; the record is not shown or used afterwards. Unset: it has no end."""
+        """When that consent ends; the record is not shown or used afterwards, and is deleted. Unset: it has no end."""
 
     @_builtins.property
     def price(self) -> _money_pb2.Money:
@@ -478,7 +478,7 @@ class VehicleFile(_message.Message):
 
     @_builtins.property
     def disposed_at(self) -> _timestamp_pb2.Timestamp:
-        """When the car was sold after repossession or deregistered."""
+        """When the car was deregistered; unset while it is on the road."""
 
     def __init__(
         self,

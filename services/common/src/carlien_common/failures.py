@@ -22,6 +22,13 @@ _AWAY = (
     ConnectionError,
     TimeoutError,
 )
+
+
+def _no_connection(error: BaseException) -> bool:
+    """A plain OSError is what a host of several addresses that all refuse is told by; one about a file is a mistake of ours."""
+    return type(error) is OSError and error.filename is None
+
+
 _LOST_RACE = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 # asyncpg says so when a connection breaks between two statements; the last one when the server's farewell is already in the buffer.
 _CLOSED = (
@@ -49,8 +56,10 @@ def as_domain_error(error: BaseException) -> DomainError | None:
         return error
     if isinstance(error, _LOST_RACE):
         return conflict("CONCURRENT_CHANGE", "Another change got in between; a repeat may succeed.")
-    if isinstance(error, _AWAY) or (
-        isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError) and any(text in str(error) for text in _CLOSED)
+    if (
+        isinstance(error, _AWAY)
+        or _no_connection(error)
+        or (isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError) and any(text in str(error) for text in _CLOSED))
     ):
         return unavailable("DEPENDENCY_UNAVAILABLE", "Something this service needs doesn't answer.")
     if isinstance(error, grpc.aio.AioRpcError):

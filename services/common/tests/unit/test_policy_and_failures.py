@@ -59,6 +59,7 @@ def test_the_status_table_has_every_kind_once() -> None:
         (asyncpg.AdminShutdownError("x"), ErrorKind.UNAVAILABLE, True),
         (asyncpg.InterfaceError("connection is closed"), ErrorKind.UNAVAILABLE, True),
         (ConnectionRefusedError(), ErrorKind.UNAVAILABLE, True),
+        (OSError("Multiple exceptions: [Errno 111] Connect call failed"), ErrorKind.UNAVAILABLE, True),
         (TimeoutError(), ErrorKind.UNAVAILABLE, True),
         (unavailable("A", "a"), ErrorKind.UNAVAILABLE, True),
         (conflict("A", "a"), ErrorKind.CONFLICT, True),

@@ -30,18 +30,13 @@ WHERE vin = $1 AND revoked_at IS NULL AND granted_at <= now() AND expires_at > n
 _TERMINAL = "SELECT vin FROM device WHERE protocol = 'JT808' AND status = 'ACTIVE' AND ltrim(device_id, '0') = $1 LIMIT 1"
 
 
-def is_away(error: Exception) -> bool:
-    """Whether the database is away for a while, however asyncpg or the network says it."""
-    return isinstance(error, OSError) or is_transient(error)
-
-
 @contextmanager
 def _told() -> Iterator[None]:
     """Raises UNAVAILABLE where the database is away."""
     try:
         yield
     except Exception as error:
-        if not is_away(error):
+        if not is_transient(error):
             raise
         raise unavailable("DATABASE_UNAVAILABLE", "devices and consents can't be read") from error
 
@@ -106,7 +101,7 @@ async def follow_changes(dsn: str, book: AccessBook) -> None:
                 except TimeoutError:
                     await connection.execute("SELECT 1", timeout=0.5)
         except Exception as error:
-            if not is_away(error):
+            if not is_transient(error):
                 raise
         finally:
             book.trust(False)
@@ -158,6 +153,6 @@ class PostgresPresence:
         try:
             await self._pool.execute(_WRITE_PRESENCE, self._gateway_id, *columns, timeout=10)
         except Exception as error:
-            if not is_away(error):
+            if not is_transient(error):
                 raise
             self._pending = pending | self._pending

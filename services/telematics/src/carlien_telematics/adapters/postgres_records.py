@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from carlien_common.domain.errors import unavailable
+from carlien_common.failures import is_transient
 from carlien_common.postgres import Connection
 from carlien_telematics.adapters.binary_copy import (
     HEADER,
@@ -27,7 +28,6 @@ from carlien_telematics.adapters.binary_copy import (
     text,
     timestamp,
 )
-from carlien_telematics.adapters.postgres_access import is_away
 from carlien_telematics.codecs.gb32960.units import Numbers
 from carlien_telematics.domain.devices import SigningAlgorithm, SigningKey
 from carlien_telematics.domain.records import StateChange, StoredRecord
@@ -136,7 +136,7 @@ class PostgresRecordStore:
         try:
             await self._connection.copy_to_table("staging", source=stream(records), columns=_COLUMNS, format="binary")
         except Exception as error:
-            if not is_away(error):
+            if not is_transient(error):
                 raise
             # A COPY cut off by the server leaves asyncpg in the middle of it: giving the connection back would then fail
             # with "another operation is in progress", which looks like a fault of ours and not of the database.

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from carlien_common.failures import is_transient
 from carlien_common.logs import get_logger
 from carlien_common.postgres import Connection, Pool
-from carlien_telematics.adapters.postgres_access import is_away
 from carlien_telematics.domain.tracks import GENERALISED_DECIMALS
 from carlien_telematics.metrics import DELETED_CARS, DELETIONS_OPEN, DEVICES, DROPPED_PARTITIONS, REDACTED_DAYS
 
@@ -81,7 +81,7 @@ class Upkeep:
             try:
                 await self.once(datetime.now(UTC))
             except Exception as error:
-                if not is_away(error):
+                if not is_transient(error):
                     raise
                 log.warning("upkeep_postponed", error=type(error).__name__)
             await asyncio.sleep(self._interval_s)

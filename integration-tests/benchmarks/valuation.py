@@ -51,7 +51,8 @@ async def run(session: Session) -> list[Figure]:
         await closed_loop(batch, 4, 2)
         rate = (await closed_loop(batch, 60, 4)).rate * BATCH
         figures.append(Figure(f"BatchAppraise of {BATCH}, {name}", rate, "cars/s", target=f">= {least:,} cars/s", met=rate >= least))
-    rate = await _book(stub, cars)
+    lender = session.clients.stub(valuation_service_pb2_grpc.ValuationServiceStub, session.stack.valuation, "collections")
+    rate = await _book(lender, cars)
     figures.append(Figure(f"RevaluePortfolio, a book of {BOOK:,}", rate, "cars/s", target=">= 3,000 cars/s", met=rate >= 3_000))
     return figures
 

@@ -71,6 +71,8 @@ NAME: Final = "lien-registry"
 PACKAGE: Final = "carlien_lien_registry"
 # With more writes under way than that (a batch is one), private details are sent one at a time: a hundred follow a batch.
 _QUIET_WRITES: Final = 2
+# A restart's few blocks take less; with a peer that is away or a million blocks to read we serve what doesn't need the newest.
+_LEVEL_AT_START_SECONDS: Final = 10.0
 _GAUGE_SECONDS: Final = 2.0
 _PEER_RETRY_SECONDS: Final = 1.0
 
@@ -237,6 +239,9 @@ async def serve(settings: LienRegistrySettings, clock: Clock = utc_now, started:
             ),
         ]
         policy = Policy.load(PACKAGE, settings.policy_file)
+        # Or the first callers would be told that the read model is behind, when all that is missing is a look at the ledger.
+        if not await progress.level(_LEVEL_AT_START_SECONDS):
+            log.warning("serving_behind_the_ledger", hint="searches are refused until the read model is level", block=progress.block_number)
         server = await app.enter(grpc_server(settings, services, policy=policy, health=app.health))
         if started is not None:
             started(server.port)

@@ -27,6 +27,8 @@ class Progress:
         self._clock = clock
         self._level_at = float("-inf")
         self._applied = asyncio.Condition()
+        self._was_level = asyncio.Event()
+        self._saw_height = False
         self.height = -1
         self.block_number = -1
 
@@ -37,6 +39,7 @@ class Progress:
 
     def saw_height(self, height: int) -> None:
         """The peer's ledger has this last block."""
+        self._saw_height = True
         self.height = max(self.height, height)
         self._look()
 
@@ -57,9 +60,21 @@ class Progress:
             return False
         return True
 
+    async def level(self, timeout: float) -> bool:
+        """Wait until the read model was found level for the first time; False where it wasn't within the time."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._was_level.wait()
+        except TimeoutError:
+            return False
+        return True
+
     def _look(self) -> None:
         if self.block_number >= self.height:
             self._level_at = self._clock()
+            # Blocks alone don't show that: the peer's height does.
+            if self._saw_height:
+                self._was_level.set()
 
 
 class LedgerFollower:

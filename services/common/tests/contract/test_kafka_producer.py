@@ -1,9 +1,11 @@
 """The producer against a real Kafka."""
 
 import asyncio
+import contextlib
 
 import pytest
 from consuming import MakeSettings, MakeTopic, all_of
+from kafka.errors import KafkaTimeoutError
 
 from carlien_common import kafka
 from carlien_common.config import ServiceSettings
@@ -76,3 +78,17 @@ async def test_the_event_loop_is_never_held_up_by_a_broker_that_is_away(make_set
             await asyncio.sleep(0)
         assert turns > 100
         assert isinstance(future.exception(), DomainError)
+
+
+async def test_a_client_that_took_an_outage_for_a_fatal_error_is_replaced(producer: Producer, make_topic: MakeTopic) -> None:
+    """As kafka-python does when the request for a producer id runs out of time: it fails every record from then on."""
+    topic = make_topic()
+    producer._client._transaction_manager.transition_to_fatal_error(KafkaTimeoutError("InitProducerId"))
+    with pytest.raises(DomainError) as caught:
+        await producer.send(topic, "k", b"lost")
+    assert (caught.value.kind, caught.value.reason) == (ErrorKind.UNAVAILABLE, "BROKER_UNAVAILABLE")
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(DomainError):
+                await producer.send(topic, "k", b"again")
+                break

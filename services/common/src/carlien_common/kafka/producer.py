@@ -115,17 +115,18 @@ class Producer:
         return outcome
 
     async def watch(self) -> None:
-        """Replaces a client that neither delivers nor fails; runs until cancelled.
+        """Replaces a client that will never deliver again; runs until cancelled.
 
-        kafka-python 3.0.12 ends like that when a record that was tried before runs out of time (the broker was away for longer): it
-        gives its producer id back, waits for a new one, and while it waits neither sends nor lets anything expire.
+        kafka-python 3.0.12 ends in two ways when a record that was tried before runs out of time (the broker was away for longer).
+        It gives its producer id back and waits for a new one, and while it waits neither sends nor lets anything expire; or the
+        request for that id runs out of time, too, which it takes for a fatal error and fails every record from then on.
         """
         while True:
             await asyncio.sleep(WATCH_EVERY_S)
             overdue = [job for job in self._pending if time.perf_counter() - job.started > self._overdue_s]
             for job in overdue:
                 self._conclude(job, KafkaTimeoutError("neither acknowledged nor failed in time"))
-            self._stuck = self._stuck or bool(overdue)
+            self._stuck = self._stuck or bool(overdue) or self._client._transaction_manager.has_fatal_error()  # noqa: SLF001
             if self._stuck:
                 await self._replace()
 

@@ -188,14 +188,15 @@ class KafkaConsumerLoop:
     def _connect(self) -> KafkaConsumer | None:
         while not self._stop.is_set():
             try:
-                consumer = KafkaConsumer(
-                    **options(self._settings, self._group),
-                    group_id=self._group,
-                    enable_auto_commit=False,
-                    auto_offset_reset="earliest",
-                    max_poll_records=self._max_records,
-                    **({"session_timeout_ms": SESSION_TIMEOUT_MS, "heartbeat_interval_ms": HEARTBEAT_MS} | self._options),
-                )
+                defaults = options(self._settings, self._group) | {
+                    "group_id": self._group,
+                    "enable_auto_commit": False,
+                    "auto_offset_reset": "earliest",
+                    "max_poll_records": self._max_records,
+                    "session_timeout_ms": SESSION_TIMEOUT_MS,
+                    "heartbeat_interval_ms": HEARTBEAT_MS,
+                }
+                consumer = KafkaConsumer(**(defaults | self._options))
             except KafkaError as error:
                 log.warning("broker_not_ready", group=self._group, error=type(error).__name__)
                 self._stop.wait(RETRY_S)

@@ -63,7 +63,7 @@ def _car(session: Session, number: int) -> vehicle_pb2.Vehicle:
     return vehicle
 
 
-async def _book(stub: valuation_service_pb2_grpc.ValuationServiceAsyncStub, cars: list[vehicle_pb2.Vehicle]) -> float:
+async def _book(stub: "valuation_service_pb2_grpc.ValuationServiceAsyncStub", cars: list[vehicle_pb2.Vehicle]) -> float:
     """Cars a second of one stream, each car's value explained since the turn of the year."""
     book = [
         valuation_service_pb2.RevaluePortfolioRequest(

@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from typing import Any
 
 import pytest
+from consuming import all_of
 from google.protobuf.wrappers_pb2 import StringValue
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import KafkaAdminClient
 from own_broker import OwnBroker, libraries
 
 from carlien_common import kafka
@@ -94,22 +94,6 @@ async def away(broker: OwnBroker, how: str) -> AsyncIterator[None]:
         await broker.start()
 
 
-async def read(address: str, topic: str) -> list[Any]:
-    def everything() -> list[Any]:
-        consumer = KafkaConsumer(bootstrap_servers=address, enable_auto_commit=False, auto_offset_reset="earliest")
-        places = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
-        consumer.assign(places)
-        ends = consumer.end_offsets(places)
-        found: list[Any] = []
-        while any(consumer.position(place) < ends[place] for place in places):
-            for records in consumer.poll(timeout_ms=500).values():
-                found += records
-        consumer.close()
-        return found
-
-    return await asyncio.to_thread(everything)
-
-
 @pytest.mark.parametrize("how", ["frozen", "killed"])
 async def test_the_producer_fails_in_time_and_works_again(broker: OwnBroker, settings: ServiceSettings, topic: str, how: str) -> None:
     async with kafka.producer(settings, delivery_timeout_s=DELIVERY_S) as producer:
@@ -128,7 +112,7 @@ async def test_the_producer_fails_in_time_and_works_again(broker: OwnBroker, set
                     continue
         later = [f"later {n}" for n in range(200)]
         await asyncio.gather(*(producer.send(topic, "k", text.encode()) for text in later))
-    texts = [record.value.decode() for record in await read(broker.address, topic)]
+    texts = [record.value.decode() for record in await all_of(broker.address, topic)]
     # A failed record may have arrived after all; an acknowledged one has, once and in order.
     assert [text for text in texts if not text.startswith("lost") and text != "again"] == acknowledged + later
 
@@ -170,7 +154,7 @@ async def test_outbox_and_consumer_survive(broker: OwnBroker, settings: ServiceS
         mine = [number for number in rows if number % 3 == key]
         assert mine == sorted(mine)
     first: dict[str, bytes] = {}
-    for record in await read(broker.address, topic):
+    for record in await all_of(broker.address, topic):
         ce_id = dict(record.headers)["ce_id"].decode()
         assert first.setdefault(ce_id, record.value) == record.value
     assert len(first) == 90

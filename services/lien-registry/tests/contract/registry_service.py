@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import json
 import os
 import signal
 import socket
@@ -215,3 +216,16 @@ def refusal(error: grpc.aio.AioRpcError) -> tuple[grpc.StatusCode, str, dict[str
     """Status, reason and metadata of a refused call."""
     known = errors.unpack(error.code(), error.details() or "", error.trailing_metadata())
     return (error.code(), known.reason, known.metadata) if known else (error.code(), "", {})
+
+
+def lien_argument(vin: str = "", **fields: Any) -> bytes:
+    """What the chaincode's RegisterLien takes, with a fresh car unless one is named."""
+    values = {
+        "vin": vin or fresh_vin(),
+        "lien_class": "MORTGAGE",
+        "secured_amount": "1000.00",
+        "currency": "CNY",
+        "details_hash": "a" * 64,
+        "debtor_hash": "k1:" + "b" * 64,
+    }
+    return json.dumps({**values, **fields}, ensure_ascii=False).encode()

@@ -1,7 +1,6 @@
 """The ledger client on the real network."""
 
 import asyncio
-import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
-from registry_service import fresh_vin
+from registry_service import lien_argument
 
 from carlien_common.testing.plugin import from_environment
 from carlien_lien_registry.adapters.fabric import (
@@ -47,20 +46,8 @@ async def gateway() -> AsyncIterator[Gateway]:
     await made.close()
 
 
-def _argument(vin: str = "", **fields: Any) -> bytes:
-    values = {
-        "vin": vin or fresh_vin(),
-        "lien_class": "MORTGAGE",
-        "secured_amount": "1000.00",
-        "currency": "CNY",
-        "details_hash": "a" * 64,
-        "debtor_hash": "k1:" + "b" * 64,
-    }
-    return json.dumps({**values, **fields}).encode()
-
-
 async def _submitted(gateway: Gateway, argument: bytes | None = None) -> PreparedTransaction:
-    prepared = await gateway.endorse("RegisterLien", [argument or _argument()])
+    prepared = await gateway.endorse("RegisterLien", [argument or lien_argument()])
     await gateway.submit(prepared.transaction_id, prepared.envelope)
     return prepared
 
@@ -99,7 +86,7 @@ async def test_with_no_peer_left_the_error_says_so() -> None:
     made = _gateway(_peer("127.0.0.1:1"))
     try:
         with pytest.raises(EndorseError) as caught:
-            await made.endorse("RegisterLien", [_argument()])
+            await made.endorse("RegisterLien", [lien_argument()])
         assert caught.value.is_unavailable
         with pytest.raises(EventsError):
             await made.newest_block_number()
@@ -122,7 +109,7 @@ async def test_the_certificate_s_name_may_be_another_than_the_address() -> None:
 async def test_calls_in_flight_are_bounded_and_none_is_lost() -> None:
     made = _gateway(_peer(from_environment("FABRIC_ORG1_PEER_ADDRESS"), max_in_flight=4))
     try:
-        prepared = await asyncio.gather(*(made.endorse("RegisterLien", [_argument()]) for _ in range(40)))
+        prepared = await asyncio.gather(*(made.endorse("RegisterLien", [lien_argument()]) for _ in range(40)))
         assert len({one.transaction_id for one in prepared}) == 40
     finally:
         await made.close()

@@ -7,11 +7,10 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hfc_environment import hfc_python, network_file, worker_script
-from registry_service import RegistryProcess, fresh_vin, registration, running
+from registry_service import RegistryProcess, fresh_vin, lien_argument, registration, running
 
 from carlien.lien.v1 import search_service_pb2
 from carlien_common.testing.pki import Pki
@@ -75,20 +74,8 @@ async def hfc(tmp_path: Path) -> AsyncIterator[HfcClient]:
     await made.close()
 
 
-def _argument(vin: str = "", **fields: Any) -> bytes:
-    values = {
-        "vin": vin or fresh_vin(),
-        "lien_class": "MORTGAGE",
-        "secured_amount": "1000.00",
-        "currency": "CNY",
-        "details_hash": "a" * 64,
-        "debtor_hash": "k1:" + "b" * 64,
-    }
-    return json.dumps({**values, **fields}, ensure_ascii=False).encode()
-
-
 async def _submitted(client: LedgerClient, argument: bytes | None = None) -> PreparedTransaction:
-    prepared = await client.endorse("RegisterLien", [argument or _argument()])
+    prepared = await client.endorse("RegisterLien", [argument or lien_argument()])
     await client.submit(prepared.transaction_id, prepared.envelope)
     return prepared
 
@@ -113,7 +100,7 @@ async def test_sending_a_committed_envelope_again_is_harmless(client: LedgerClie
 
 async def test_the_chaincode_s_refusal_comes_decoded(client: LedgerClient) -> None:
     with pytest.raises(EndorseError) as caught:
-        await client.endorse("RegisterLien", [_argument(lien_class="NONSENSE")])
+        await client.endorse("RegisterLien", [lien_argument(lien_class="NONSENSE")])
     error = caught.value
     assert json.loads(error.chaincode_messages[0])["kind"] == "INVALID"
     assert {detail.msp_id for detail in error.details} <= {"Org1MSP", "Org2MSP"}
@@ -124,7 +111,7 @@ async def test_the_chaincode_s_refusal_comes_decoded(client: LedgerClient) -> No
 
 async def test_of_two_claims_to_one_key_one_is_invalid_and_may_be_endorsed_anew(client: LedgerClient) -> None:
     vin = fresh_vin()
-    claims = [await client.endorse("RegisterLien", [_argument(vin, require_first_rank=True)]) for _ in range(2)]
+    claims = [await client.endorse("RegisterLien", [lien_argument(vin, require_first_rank=True)]) for _ in range(2)]
     for claim in claims:
         await client.submit(claim.transaction_id, claim.envelope)
     results = await asyncio.gather(*(client.commit_status(claim.transaction_id) for claim in claims), return_exceptions=True)
@@ -135,7 +122,7 @@ async def test_of_two_claims_to_one_key_one_is_invalid_and_may_be_endorsed_anew(
 
 
 async def test_the_outcome_of_a_transaction_that_was_never_sent_stays_unknown(client: LedgerClient) -> None:
-    prepared = await client.endorse("RegisterLien", [_argument()])
+    prepared = await client.endorse("RegisterLien", [lien_argument()])
     with pytest.raises(CommitStatusError) as caught:
         await client.commit_status(prepared.transaction_id, timeout=0.5)
     assert caught.value.retry is RetryAction.SAME_TRANSACTION
@@ -166,7 +153,7 @@ async def test_the_members_are_read_from_the_channel_s_configuration(client: Led
 
 async def test_outcomes_of_calls_at_once_are_not_mixed_up(client: LedgerClient) -> None:
     vins = [fresh_vin() for _ in range(8)]
-    prepared = await asyncio.gather(*(_submitted(client, _argument(vin)) for vin in vins))
+    prepared = await asyncio.gather(*(_submitted(client, lien_argument(vin)) for vin in vins))
     assert [json.loads(one.result)["vin"] for one in prepared] == vins
     await asyncio.gather(*(client.commit_status(one.transaction_id) for one in prepared))
 
@@ -203,7 +190,7 @@ async def test_an_endorser_that_is_down_is_not_left_out_in_silence(tmp_path: Pat
     made = _hfc(tmp_path, org2_address="127.0.0.1:1")
     try:
         with pytest.raises(EndorseError) as caught:
-            await made.endorse("RegisterLien", [_argument()], timeout=3.0)
+            await made.endorse("RegisterLien", [lien_argument()], timeout=3.0)
         assert caught.value.is_unavailable
         assert "Org2MSP" in caught.value.message
     finally:

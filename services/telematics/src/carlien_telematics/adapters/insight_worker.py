@@ -30,6 +30,19 @@ def pause(interval_s: float, took_s: float) -> float:
     return max(interval_s, REST * took_s)
 
 
+async def in_rounds(once: Callable[[], Awaitable[None]], interval_s: float, postponed: str) -> None:
+    """Has rounds made for ever. While the database is away one is postponed, which is logged by that name."""
+    while True:
+        began = time.monotonic()
+        try:
+            await once()
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            log.warning(postponed, error=type(error).__name__)
+        await asyncio.sleep(pause(interval_s, time.monotonic() - began))
+
+
 Look = Callable[[InsightStore, datetime], Awaitable[Round]]
 
 
@@ -44,15 +57,7 @@ class InsightWorker:
 
     async def run(self) -> None:
         """A database that is away is tried again at the next turn."""
-        while True:
-            began = time.monotonic()
-            try:
-                await self.once()
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                log.warning("insight_postponed", error=type(error).__name__)
-            await asyncio.sleep(pause(self._interval_s, time.monotonic() - began))
+        await in_rounds(self.once, self._interval_s, "insight_postponed")
 
     async def once(self) -> None:
         """A round: each car of which records were stored until now, once; then the silent ones."""

@@ -1,21 +1,16 @@
 """The task that makes profiles: car by car, so that it never takes more than a part of one core."""
 
 import asyncio
-import time
 from datetime import UTC, datetime
 
-from carlien_common.failures import is_transient
-from carlien_common.logs import get_logger
 from carlien_common.postgres import Pool
-from carlien_telematics.adapters.insight_worker import pause
+from carlien_telematics.adapters.insight_worker import in_rounds
 from carlien_telematics.adapters.postgres_insight import LOCK
 from carlien_telematics.adapters.postgres_profiles import PostgresProfiles
 from carlien_telematics.domain.behaviour import profile
 from carlien_telematics.metrics import PROFILES
 from carlien_telematics.service.profiling import PERIOD, ProfileTask, news, told, use_signals
 from carlien_telematics.service.reading import MAX_SAMPLES
-
-log = get_logger(__name__)
 
 BATCH = 50
 
@@ -30,15 +25,7 @@ class ProfileWorker:
 
     async def run(self) -> None:
         """A database that is away is tried again at the next turn."""
-        while True:
-            began = time.monotonic()
-            try:
-                await self.once()
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                log.warning("profiles_postponed", error=type(error).__name__)
-            await asyncio.sleep(pause(self._interval_s, time.monotonic() - began))
+        await in_rounds(self.once, self._interval_s, "profiles_postponed")
 
     async def once(self) -> None:
         """Makes every profile that is due."""

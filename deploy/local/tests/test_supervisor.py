@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from carlien_local import stack, supervisor
 from carlien_local.processes import ProcessSpec, end
-from carlien_local.starting import Starter
+from carlien_local.starting import Starter, answers
 
 T = TypeVar("T")
 SLEEP = ProcessSpec("part", ("sleep", "300"))
@@ -95,6 +97,35 @@ def test_a_part_that_cannot_be_started_does_not_end_the_supervisor(starter: Star
     log = starter.layout.log(supervisor.NAME)
     until(lambda: "broken can't be started" in log.read_text())
     successor(starter, "part", kill(starter, "part"))
+
+
+TELLS = """
+import http.server, pathlib
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(f'other 0\\nleader{{channel="c"}} {pathlib.Path("gauge").read_text()}\\n'.encode())
+http.server.HTTPServer(("127.0.0.1", PORT), Handler).serve_forever()
+"""
+
+
+def test_a_part_that_runs_but_tells_that_it_hangs_is_restarted(starter: Starter, tmp_path: Path) -> None:
+    port = starter.layout.port("prometheus")
+    gauge = tmp_path / "gauge"
+    gauge.write_text("1")
+    program = (sys.executable, "-c", TELLS.replace("PORT", str(port)))
+    spec = ProcessSpec("part", program, cwd=str(tmp_path), probe=str(port), gauge=f"{port}/metrics leader", hanging_s=3.0)
+    starter.ensure(spec, lambda: answers(spec))
+    stack.supervise(starter)
+    old = starter.processes.find("part")
+    assert old
+    time.sleep(2 * supervisor.GAUGE_LOOK_S + spec.hanging_s)
+    assert starter.processes.find("part") == old
+    gauge.write_text("0")
+    successor(starter, "part", old)
+    gauge.write_text("1")
+    assert "leader has been 0 for" in starter.layout.log(supervisor.NAME).read_text()
 
 
 def test_a_part_that_dies_at_once_is_restarted_with_growing_delays(starter: Starter) -> None:

@@ -33,6 +33,8 @@ class ProcessSpec:
     `env` is all the process sees besides INHERITED: a variable left over from another stack can't leak in. `version`
     changes when the part must be restarted although its command is the same (another binary, other source files).
     `probe` is how to ask whether it's ready: `PORT` for "accepts connections", `PORT/path` for "GET answers 200".
+    `gauge` is `PORT/path METRIC` of a Prometheus gauge that is 0 while the part can't do its work. The supervisor restarts a
+    part that tells 0 for `hanging_s`.
     """
 
     name: str
@@ -42,6 +44,8 @@ class ProcessSpec:
     user: str | None = None
     ports: tuple[int, ...] = ()
     probe: str = ""
+    gauge: str = ""
+    hanging_s: float = 20.0
     stop_signal: int = signal.SIGTERM
     stop_timeout_s: float = 20.0
     version: str = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import socket
 import subprocess
 import threading
@@ -144,6 +145,12 @@ def http_get(port: int, path: str) -> bytes | None:
         return None
     finally:
         connection.close()
+
+
+def gauges(port: int, path: str, metric: str) -> list[float]:
+    """The values a part now tells of one of its Prometheus metrics, one per label set; none when it doesn't answer."""
+    text = (http_get(port, path) or b"").decode()
+    return [float(value) for value in re.findall(rf"^{re.escape(metric)}(?:{{[^\n]*}})? (\S+)$", text, re.MULTILINE)]
 
 
 def accepts(port: int) -> bool:

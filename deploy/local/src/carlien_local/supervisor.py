@@ -1,8 +1,8 @@
-"""Restarts what dies: `python -m carlien_local.supervisor STATE`, one per state directory, started by `up`.
+"""Restarts what dies, and what hangs and says so: `python -m carlien_local.supervisor STATE`, one per state directory, started by `up`.
 
 It knows a part only by its saved spec and pid, and watches it by pidfd. So it needn't be its parent: it takes over what
 `up` or an earlier supervisor started, and its own death ends nothing. A part with a hold file (`carlien-local stop`)
-is left alone.
+is left alone. Of a part whose spec names a gauge it asks that too: one that runs and tells 0 for too long is ended.
 """
 
 from __future__ import annotations
@@ -17,13 +17,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from carlien_local.layout import find_layout
-from carlien_local.processes import Processes
+from carlien_local.processes import Processes, end
+from carlien_local.starting import gauges
 
 NAME = "supervisor"
 FIRST_DELAY_S = 0.5
 LONGEST_DELAY_S = 10.0
 # How often a held part is looked at: whoever holds it lets go without telling.
 HELD_LOOK_S = 1.0
+# How often a part's gauge is asked.
+GAUGE_LOOK_S = 2.0
+# From SIGUSR1, by which Fabric's programs log what each goroutine does, to the end of a hanging part.
+LAST_WORDS_S = 1.0
 # A part that ran this long has recovered: its next death is restarted at once again.
 STEADY_S = 60.0
 
@@ -38,6 +43,8 @@ class Watch:
     failures: int = 0
     due: float = 0.0
     restarts: int = 0
+    # When the part's gauge was last other than 0, or unknown.
+    well: float = 0.0
 
 
 class Supervisor:
@@ -83,6 +90,8 @@ class Supervisor:
             watch = self._watches.setdefault(name, Watch())
             if watch.pid:
                 if self._processes.find(name) == watch.pid:
+                    if self._asks_gauge(name, watch):
+                        next_due = min(next_due, now + GAUGE_LOOK_S)
                     continue
                 self._ended(name, watch, now)
             if self._processes.hold(name).exists():
@@ -94,6 +103,7 @@ class Supervisor:
                 pid = self._start(name, watch, now)
             if pid is not None:
                 self._watch(watch, pid, now)
+                next_due = min(next_due, now + GAUGE_LOOK_S)
             elif watch.due > now:
                 next_due = min(next_due, watch.due)
         return max(0.0, next_due - time.monotonic())
@@ -104,8 +114,26 @@ class Supervisor:
         except ProcessLookupError:
             watch.due = now
             return
-        watch.pid, watch.since = pid, now
+        watch.pid, watch.since, watch.well = pid, now, now
         self._selector.register(watch.handle, selectors.EVENT_READ)
+
+    def _asks_gauge(self, name: str, watch: Watch) -> bool:
+        """Ends a part that hangs; whether the part has a gauge at all. No answer says nothing: a paused part gives none."""
+        spec = self._processes.saved(name)
+        if spec is None or not spec.gauge:
+            return False
+        address, _, metric = spec.gauge.partition(" ")
+        port, _, path = address.partition("/")
+        values = gauges(int(port), f"/{path}", metric)
+        now = time.monotonic()
+        if not values or all(values):
+            watch.well = now
+        elif now - watch.well > spec.hanging_s and not self._processes.hold(name).exists():
+            say(f"{name} (pid {watch.pid}) runs, but {metric} has been 0 for {now - watch.well:.0f} s: ending it")
+            os.kill(watch.pid, signal.SIGUSR1)
+            time.sleep(LAST_WORDS_S)
+            end(watch.pid, signal.SIGKILL, LAST_WORDS_S)
+        return True
 
     def _ended(self, name: str, watch: Watch, now: float) -> None:
         self._selector.unregister(watch.handle)

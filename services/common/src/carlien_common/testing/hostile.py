@@ -119,7 +119,8 @@ def _call(address: str, credentials: Credentials, method: MethodDescriptor, requ
                     continue
         except grpc.RpcError as error:
             text = error.details() or ""
-            return Outcome(error.code(), text, errors.unpack(error.code(), text, grpc.aio.Metadata(*error.trailing_metadata())))
+            trailing = grpc.aio.Metadata(*((each.key, each.value) for each in error.trailing_metadata()))
+            return Outcome(error.code(), text, errors.unpack(error.code(), text, trailing))
         return Outcome(grpc.StatusCode.OK, "", None)
 
 

@@ -73,8 +73,9 @@ soak: setup ## Work with faults by chance on a stack of its own, then all compar
 bench: up ## Measure the running stack, each figure beside its reference, into .local/bench.json (B=area: one area)
 	@source .local/env && PYTHONPATH=integration-tests .venv/bin/python -m benchmarks.run $(if $(B),--area $(B))
 
-scan: setup ## The quarterly code scan of the chaincode: staticcheck, gosec, determinism; dated report in .local/scan
+scan: setup ## The quarterly code scan of the chaincode (dated report in .local/scan), and known vulnerabilities of every dependency
 	@go -C services/lien-registry/chaincode/scan test ./... && go -C services/lien-registry/chaincode/scan run . -out "$(CURDIR)/.local/scan"
+	@.venv/bin/python .ci/cve.py
 
 HELM := $(HOME)/.cache/carlien/tools/helm
 $(HELM):

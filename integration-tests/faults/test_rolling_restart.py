@@ -106,9 +106,12 @@ async def test_nothing_fails_and_nothing_is_lost(service: str, tmp_path: Path) -
                 # Calls ask for the states of cars that have been heard of.
                 await eventually(lambda vin=terminal.vin: _answered(work.state(vin)), "the car is heard")  # type: ignore[misc]
             calling = asyncio.create_task(keep_up(_mix(work, service, [terminal.vin for terminal in terminals]), RATE, done, load))
-            await asyncio.sleep(2)
+            for one in pair:
+                await one.found()
+            # A second's calls by the old two, and again by the new two.
+            await load.goes_on(RATE)
             await roll(pair)
-            await asyncio.sleep(2)
+            await load.goes_on(RATE)
             done.set()
             await calling
             await asyncio.gather(*driving)

@@ -119,7 +119,7 @@ async def test_upgrade(service: str, previous: str, make_database: Callable[[], 
             await new.start()
             await new.found()
             await old.stop()
-            await asyncio.sleep(1)
+            await load.goes_on(RATE)
             done.set()
             await calling
         log.info("%s: %d calls during the upgrade, failed: %s", service, load.sent, dict(load.codes))

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import grpc
 
+_PATIENCE_S = 120.0
+
 
 @dataclass
 class Load:
@@ -20,6 +22,17 @@ class Load:
     @property
     def codes(self) -> Counter[str]:
         return Counter(failure.split(":")[0] for failure in self.failures)
+
+    async def goes_on(self, calls: float) -> None:
+        """Wait until so many further calls have ended, well or not; TimeoutError where they don't."""
+        wanted = self._ended + calls
+        async with asyncio.timeout(_PATIENCE_S):
+            while self._ended < wanted:  # noqa: ASYNC110 - counted by other tasks
+                await asyncio.sleep(0.05)
+
+    @property
+    def _ended(self) -> int:
+        return len(self.failures) + len(self.latencies_s)
 
     def quantile(self, share: float) -> float:
         ordered = sorted(self.latencies_s)

@@ -17,7 +17,7 @@ from carlien_common.failures import as_domain_error
 from carlien_common.idempotency import claim, store
 from carlien_common.postgres import Pool, SchemaMismatchError, migrate, pool, verify_schema
 from carlien_common.postgres.migrations import COMMON, migrations
-from carlien_common.retention import Retention
+from carlien_common.retention import delete_old
 
 MakeSettings = Callable[..., ServiceSettings]
 
@@ -264,6 +264,6 @@ async def test_retention_deletes_what_is_old(migrated: Pool) -> None:
         "INSERT INTO consumed_event (consumer_group, ce_source, ce_id, consumed_at) "
         "SELECT 'g', 's', n::text, now() - make_interval(days => n) FROM generate_series(1, 20) n"
     )
-    deleted = await Retention(migrated).delete_old()
+    deleted = await delete_old(migrated)
     assert deleted == {"idempotency_key": 1, "consumed_event": 7}
     assert await migrated.fetchval("SELECT count(*) FROM idempotency_key WHERE key = 'new'") == 1

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +31,8 @@ from carlien_common.lifecycle import Application
 from carlien_common.logs import get_logger
 from carlien_common.outbox import OutboxRelay
 from carlien_common.postgres.pool import ping
+from carlien_common.repeating import repeat
+from carlien_common.retention import keep_deleting
 from carlien_lien_registry import certificates, metrics, proofs
 from carlien_lien_registry.adapters import consortium
 from carlien_lien_registry.adapters.certifier import FabricCertifier
@@ -60,7 +63,6 @@ from carlien_lien_registry.service.ports import FollowedBlock
 from carlien_lien_registry.service.ranking import Rankings
 from carlien_lien_registry.service.reconciling import Reconciliation
 from carlien_lien_registry.service.registry import Registry
-from carlien_lien_registry.service.reminding import keep_reminding
 from carlien_lien_registry.service.searching import MAX_BEHIND_SECONDS, Searches
 from carlien_lien_registry.service.writing import LedgerWriter
 from carlien_lien_registry.wire import event_to_proto
@@ -74,6 +76,9 @@ _QUIET_WRITES: Final = 2
 # A restart's few blocks take less; with a peer that is away or a million blocks to read we serve what doesn't need the newest.
 _LEVEL_AT_START_SECONDS: Final = 10.0
 _GAUGE_SECONDS: Final = 2.0
+_RECOVERY_SECONDS: Final = 5.0
+_REMINDING_SECONDS: Final = 30.0
+_RECONCILING_SECONDS: Final = 60.0
 _PEER_RETRY_SECONDS: Final = 1.0
 
 
@@ -186,15 +191,20 @@ async def serve(settings: LienRegistrySettings, clock: Clock = utc_now, started:
         app.spawn("height", follower.watch_height())
         app.spawn("anchoring", anchoring.run(is_transient))
         await app.enter(_closing(writer))
-        app.spawn("recovery", writer.recover(is_transient))
+        app.spawn("recovery", repeat("recovery", _RECOVERY_SECONDS, writer.recover))
         app.spawn(
             "details", DetailsKeeper(details, MortgageAssetDetails(ledger), is_transient, lambda: writer.running > _QUIET_WRITES).run()
         )
         reminders = PostgresReminders(pool, settings.msp_id, source)
-        app.spawn("reminders", keep_reminding(reminders, settings.reminder_days, clock, is_transient))
+
+        async def remind() -> bool:
+            return await reminders.remind(clock(), settings.reminder_days) > 0
+
+        app.spawn("reminders", repeat("reminders", _REMINDING_SECONDS, remind))
         reconciling = Reconciliation(PostgresReconciliation(pool), settings.msp_id, clock)
-        app.spawn("reconciliation", reconciling.keep_comparing(is_transient))
-        app.spawn("gauges", _gauges(progress, writes, details))
+        app.spawn("reconciliation", repeat("reconciliation", _RECONCILING_SECONDS, reconciling.compare_again))
+        app.spawn("gauges", repeat("gauges", _GAUGE_SECONDS, partial(_gauges, progress, writes, details)))
+        app.spawn("retention", keep_deleting(pool))
 
         async def failures_of(certificate: certificate_pb2.SearchCertificate) -> list[str]:
             posted = proofs.PostedRoots(frozenset(access.anchoring_msp_ids), await tree.posted(certificate.as_of_block))
@@ -264,14 +274,8 @@ def _count_batch(blocks: list[FollowedBlock]) -> None:
 
 
 async def _gauges(progress: Progress, writes: PostgresWrites, details: PostgresDetails) -> None:
-    while True:
-        metrics.LEDGER_HEIGHT.set(progress.height)
-        metrics.READ_MODEL_HEIGHT.set(progress.block_number)
-        metrics.READ_MODEL_BEHIND_SECONDS.set(progress.behind_seconds())
-        try:
-            metrics.PENDING_ENVELOPES.set(await writes.count_pending())
-            metrics.PENDING_DETAILS.set(await details.count())
-        except Exception as error:
-            if not is_transient(error):
-                raise
-        await asyncio.sleep(_GAUGE_SECONDS)
+    metrics.LEDGER_HEIGHT.set(progress.height)
+    metrics.READ_MODEL_HEIGHT.set(progress.block_number)
+    metrics.READ_MODEL_BEHIND_SECONDS.set(progress.behind_seconds())
+    metrics.PENDING_ENVELOPES.set(await writes.count_pending())
+    metrics.PENDING_DETAILS.set(await details.count())

@@ -1,8 +1,7 @@
 """The one place that picks adapters and puts the service together."""
 
-import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from importlib.metadata import version
 
 from carlien.pricing.v1 import (
@@ -13,7 +12,6 @@ from carlien.pricing.v1 import (
 )
 from carlien_common import postgres
 from carlien_common.domain.clock import Clock, utc_now
-from carlien_common.failures import is_transient
 from carlien_common.grpc.client import channel
 from carlien_common.grpc.policy import Policy
 from carlien_common.grpc.server import grpc_server
@@ -23,6 +21,8 @@ from carlien_common.lifecycle import Application
 from carlien_common.logs import get_logger
 from carlien_common.outbox import OutboxRelay
 from carlien_common.postgres.pool import ping
+from carlien_common.repeating import repeat
+from carlien_common.retention import keep_deleting
 from carlien_pricing import metrics
 from carlien_pricing.adapters.consumers import AlertConsumer, AppraisalConsumer, IndexConsumer, LienConsumer, ProfileConsumer
 from carlien_pricing.adapters.lien_registry import GrpcLienRegistry
@@ -94,11 +94,12 @@ async def serve(settings: PricingSettings, clock: Clock = utc_now, started: Call
             loop = KafkaConsumerLoop(settings, [topic], f"{settings.consumer_group}-{name}", handler, pool=pool, producer=sender)
             app.readiness(f"consumer-{name}", loop.check)
             app.spawn(f"consumer-{name}", loop.run())
-        app.spawn("index", _every(settings.index_check_s, watching.carry_on))
-        app.spawn("stock-audits", _every(settings.audit_check_s, auditing.audit))
-        app.spawn("cure-periods", _every(settings.cure_check_s, watching.end_cure_periods))
-        app.spawn("watch-events-retention", _every(_RETENTION_EVERY_S, watching.forget_changes))
-        app.spawn("book-metrics", _every(settings.book_metrics_s, lambda: _count(store)))
+        app.spawn("index", repeat("index", settings.index_check_s, watching.carry_on))
+        app.spawn("stock-audits", repeat("stock-audits", settings.audit_check_s, auditing.audit))
+        app.spawn("cure-periods", repeat("cure-periods", settings.cure_check_s, watching.end_cure_periods))
+        app.spawn("watch-events-retention", repeat("watch-events-retention", _RETENTION_EVERY_S, watching.forget_changes))
+        app.spawn("retention", keep_deleting(pool))
+        app.spawn("book-metrics", repeat("book-metrics", settings.book_metrics_s, lambda: _count(store)))
 
         server = await app.enter(
             grpc_server(
@@ -122,18 +123,6 @@ async def serve(settings: PricingSettings, clock: Clock = utc_now, started: Call
         if started is not None:
             started(server.port)
         await app.serve()
-
-
-async def _every(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
-    """Repeats work; a database that is away for a while is no reason to die."""
-    while True:
-        try:
-            await work()
-        except Exception as error:
-            if not is_transient(error):
-                raise
-            log.warning("periodic_work_interrupted", error=type(error).__name__)
-        await asyncio.sleep(seconds)
 
 
 async def _count(store: PostgresStore) -> None:

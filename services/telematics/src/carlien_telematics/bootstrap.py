@@ -5,7 +5,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from carlien.telematics.v1 import (
     data_consent_service_pb2,
@@ -25,6 +25,8 @@ from carlien_common.logs import get_logger
 from carlien_common.outbox import OutboxRelay
 from carlien_common.postgres import Connection, Pool
 from carlien_common.postgres.pool import ping
+from carlien_common.repeating import repeat
+from carlien_common.retention import keep_deleting
 from carlien_telematics.adapters.frame_publisher import KafkaFramePublisher
 from carlien_telematics.adapters.insight_worker import InsightWorker
 from carlien_telematics.adapters.kafka_consumer import FrameRecorder
@@ -112,7 +114,9 @@ async def running(settings: TelematicsSettings) -> AsyncIterator[Running]:
         pool = await app.enter(postgres.pool(settings, "telematics"))
         await postgres.verify_schema(pool, PACKAGE)
         app.readiness("postgres", lambda: ping(pool))
-        app.spawn("upkeep", _upkeep(settings, pool).run())
+        upkeep = _upkeep(settings, pool)
+        app.spawn("upkeep", repeat("upkeep", settings.upkeep_interval_s, lambda: upkeep.once(datetime.now(UTC))))
+        app.spawn("retention", keep_deleting(pool))
         if "consumer" in components:
             await _start_consumer(app, settings, pool)
         if "insight" in components:
@@ -150,9 +154,7 @@ def _upkeep(settings: TelematicsSettings, pool: Pool) -> Upkeep:
         precise=timedelta(days=settings.precise_days),
         deletion_grace=timedelta(seconds=settings.deletion_grace_s),
     )
-    return Upkeep(
-        pool, periods, TopicErasure(settings, settings.frame_topic, settings.consumer_group).erase, interval_s=settings.upkeep_interval_s
-    )
+    return Upkeep(pool, periods, TopicErasure(settings, settings.frame_topic, settings.consumer_group).erase)
 
 
 async def _start_consumer(app: Application, settings: TelematicsSettings, pool: Pool) -> None:
@@ -205,7 +207,7 @@ async def _start_gateway(app: Application, settings: TelematicsSettings, pool: P
     }
     parameters = {key: seconds.to_bytes(4, "big") for key, seconds in intervals.items() if seconds is not None}
     gateway = Gateway(book, publisher, presence, GatewayMetrics(), limits, platforms, parameters)
-    publisher.drained = gateway.drained
+    publisher.on_drained(gateway.drained)
     offered = {
         "gb32960": settings.gb32960_port,
         "jt808": settings.jt808_port,

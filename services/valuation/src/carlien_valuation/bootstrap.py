@@ -31,6 +31,8 @@ from carlien_common.lifecycle import Application
 from carlien_common.logs import get_logger
 from carlien_common.outbox import OutboxRelay
 from carlien_common.postgres.pool import ping
+from carlien_common.repeating import repeat
+from carlien_common.retention import keep_deleting
 from carlien_valuation import metrics
 from carlien_valuation.adapters.battery_policy_file import load_battery_policies
 from carlien_valuation.adapters.index_store import PostgresIndexFeed, PostgresIndexStore
@@ -66,6 +68,7 @@ from carlien_valuation.service.revalue import Revaluing
 from carlien_valuation.service.vehicle_files import VehicleFiles
 
 NAME = "valuation"
+_FORGET_EVERY_S = 3_600.0
 PACKAGE = "carlien_valuation"
 log = get_logger(__name__)
 
@@ -107,7 +110,8 @@ async def serve(settings: ValuationSettings, clock: Clock = utc_now, started: Ca
         files = VehicleFiles(records, known, policies, appraiser.currency, clock)
         file_feed = PostgresIndexFeed(settings, FILE_CHANNEL)
         app.spawn("vehicle_file_feed", file_feed.run())
-        app.spawn("vehicle_records_forgotten", records.forget())
+        app.spawn("vehicle_records_forgotten", repeat("vehicle records forgotten", _FORGET_EVERY_S, records.forget))
+        app.spawn("retention", keep_deleting(pool))
         await known.refresh()
         app.spawn("known_vehicle_files", known.follow(file_feed))
         residuals = Residuals(batcher.call, residual_policies, index, finishing)

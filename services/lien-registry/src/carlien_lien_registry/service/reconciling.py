@@ -1,10 +1,9 @@
 """Importing extracts of official registries, and the cases that come of them."""
 
-import asyncio
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from carlien_common.domain.clock import Clock
 from carlien_common.domain.errors import not_found, precondition
@@ -13,8 +12,6 @@ from carlien_lien_registry import metrics
 from carlien_lien_registry.domain.liens import Lien
 from carlien_lien_registry.domain.reconciliation import TIME_TO_SETTLE, ExtractRecord, Mismatch, MismatchKind, compare
 from carlien_lien_registry.service.registry import Asked
-
-_EVERY_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,20 +110,10 @@ class Reconciliation:
         return result
 
     async def compare_again(self) -> None:
-        """Compare the newest extract of each source with the ledger as it is now."""
+        """Compare the newest extract of each source with the ledger as it is now. To be repeated, for the ledger moves on."""
         for extract in await self._store.extracts():
             cases, as_of_block = await self._cases(extract, self._clock())
             await self._store.keep_again(extract, cases, as_of_block)
-
-    async def keep_comparing(self, is_transient: Callable[[BaseException], bool]) -> None:
-        """Compare again and again, for good: the ledger moves on between extracts, and extracts grow old."""
-        while True:
-            try:
-                await self.compare_again()
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-            await asyncio.sleep(_EVERY_SECONDS)
 
     async def _cases(self, extract: Extract, now: dt.datetime) -> tuple[list[Case], int]:
         vins = sorted({record.vin for record in extract.records})

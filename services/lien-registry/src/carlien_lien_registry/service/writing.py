@@ -9,7 +9,7 @@ import asyncio
 import datetime as dt
 import hashlib
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -35,7 +35,6 @@ MAX_RUNNING: Final = 1_000
 # A block normally follows within BatchTimeout; after this the peer is asked, and then the envelope sent again.
 _BLOCK_SECONDS: Final = 2.0
 _ANSWER_SECONDS: Final = 25.0
-_RECOVERY_SECONDS: Final = 5.0
 # Another replica may be at work on younger ones.
 _ABANDONED_AFTER: Final = dt.timedelta(seconds=30)
 
@@ -101,22 +100,15 @@ class LedgerWriter:
             metrics.WRITE_SECONDS.labels(request.call.function).observe(time.perf_counter() - began)
             metrics.WRITES.labels(request.call.function, result).inc()
 
-    async def recover(self, is_transient: Callable[[BaseException], bool]) -> None:
-        """Settle what an earlier life of this process left PENDING, then what anybody left; runs for good."""
-        while True:
-            older_than = dt.timedelta(0) if self._unsettled else _ABANDONED_AFTER
-            try:
-                found = await self._store.pending(older_than, MAX_RUNNING - len(self._running))
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-            else:
-                self._unsettled = False
-                for write in found:
-                    name = (write.org, write.rpc, write.key)
-                    if name not in self._running:
-                        self._start(name, write.fingerprint, self._settle(write))
-            await asyncio.sleep(_RECOVERY_SECONDS)
+    async def recover(self) -> None:
+        """Settle what an earlier life of this process left PENDING, then what anybody left. To be repeated."""
+        older_than = dt.timedelta(0) if self._unsettled else _ABANDONED_AFTER
+        found = await self._store.pending(older_than, MAX_RUNNING - len(self._running))
+        self._unsettled = False
+        for write in found:
+            name = (write.org, write.rpc, write.key)
+            if name not in self._running:
+                self._start(name, write.fingerprint, self._settle(write))
 
     async def close(self) -> None:
         """Leave running writes to the next start: their envelopes are stored."""

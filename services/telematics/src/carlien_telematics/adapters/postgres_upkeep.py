@@ -2,12 +2,10 @@
 
 # ruff: noqa: S608 - the queries are put together from constants of this module; every value is a parameter
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from carlien_common.failures import is_transient
 from carlien_common.logs import get_logger
 from carlien_common.postgres import Connection, Pool
 from carlien_telematics.domain.tracks import GENERALISED_DECIMALS
@@ -67,24 +65,12 @@ class Periods:
 
 
 class Upkeep:
-    """Runs every `interval_s`."""
+    """Runs every few seconds."""
 
-    def __init__(self, pool: Pool, periods: Periods, erase: Erase, *, interval_s: float = 5.0) -> None:
+    def __init__(self, pool: Pool, periods: Periods, erase: Erase) -> None:
         self._pool = pool
         self._periods = periods
         self._erase = erase
-        self._interval_s = interval_s
-
-    async def run(self) -> None:
-        """For ever; a database that is away is tried again at the next turn."""
-        while True:
-            try:
-                await self.once(datetime.now(UTC))
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                log.warning("upkeep_postponed", error=type(error).__name__)
-            await asyncio.sleep(self._interval_s)
 
     async def once(self, now: datetime) -> None:
         """One turn."""

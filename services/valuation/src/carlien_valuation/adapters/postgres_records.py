@@ -1,6 +1,5 @@
 """Vehicle records in PostgreSQL, and which cars have a file in memory."""
 
-import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -9,7 +8,6 @@ from typing import Any
 
 from carlien_common.domain.errors import DomainError, duplicate
 from carlien_common.domain.money import Money
-from carlien_common.failures import is_transient
 from carlien_common.logs import get_logger
 from carlien_common.postgres.pool import Connection, Pool
 from carlien_valuation.domain.appraisal import PriceType
@@ -23,7 +21,7 @@ FILE_CHANNEL = "carlien_vehicle_file"
 LOCK = int.from_bytes(b"vehicle", "big")
 """Advisory lock of importers: sequences of vehicle_file become visible in their order."""
 MOST_RECORDS = 1_000
-FORGET_BATCH, FORGET_EVERY_S = 5_000, 3_600.0
+FORGET_BATCH = 5_000
 MOST_QUOTES = 5_000
 MOST_KNOWN = 2_000_000
 """Cars whose having a file is kept in memory (about 100 bytes each); with more, every car is looked up."""
@@ -74,25 +72,17 @@ class PostgresRecords:
         async with self._pool.acquire() as connection, connection.transaction():
             return await insert_records(connection, records)
 
-    async def forget(self) -> None:
-        """Until cancelled: delete records whose consent has ended, some at a time."""
-        while True:
-            try:
-                deleted = await self._pool.fetchval(
-                    """WITH gone AS (
-                         DELETE FROM vehicle_record WHERE record_id IN (
-                           SELECT record_id FROM vehicle_record WHERE consent_expires_at <= now() LIMIT $1
-                         ) RETURNING 1
-                       ) SELECT count(*) FROM gone""",
-                    FORGET_BATCH,
-                )
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                log.warning("vehicle_records_not_forgotten", error=type(error).__name__)
-                deleted = 0
-            if deleted < FORGET_BATCH:
-                await asyncio.sleep(FORGET_EVERY_S)
+    async def forget(self) -> bool:
+        """Delete records whose consent has ended, some at a time; True when there may be more. To be repeated."""
+        deleted: int = await self._pool.fetchval(
+            """WITH gone AS (
+                 DELETE FROM vehicle_record WHERE record_id IN (
+                   SELECT record_id FROM vehicle_record WHERE consent_expires_at <= now() LIMIT $1
+                 ) RETURNING 1
+               ) SELECT count(*) FROM gone""",
+            FORGET_BATCH,
+        )
+        return deleted == FORGET_BATCH
 
     async def held(self, vins: Sequence[str], as_of: datetime, now: datetime) -> Mapping[str, Held]:
         rows = await self._pool.fetch(

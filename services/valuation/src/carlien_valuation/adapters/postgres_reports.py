@@ -1,13 +1,12 @@
 """Reports of model risk in PostgreSQL, named by the hash of their text."""
 
-import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from carlien_common.failures import is_transient
 from carlien_common.logs import get_logger
 from carlien_common.postgres.pool import Connection, Pool
+from carlien_common.repeating import repeat
 from carlien_valuation.calibration.canonical import canonical, sha256
 from carlien_valuation.domain.model_report import Kind, StoredReport
 
@@ -45,14 +44,12 @@ class PostgresReports:
     async def watch(self, model_version: str, show: Callable[[StoredReport], None]) -> None:
         """Until cancelled: show the model's latest calibration report whenever there is another one."""
         shown = ""
-        while True:
-            try:
-                report = await self.find("calibration", model_version=model_version)
-                if report is not None and report.sha256 != shown:
-                    show(report)
-                    shown = report.sha256
-            except Exception as error:
-                if not is_transient(error):
-                    raise
-                log.warning("calibration_report_unread", error=type(error).__name__)
-            await asyncio.sleep(REFRESH_S)
+
+        async def look() -> None:
+            nonlocal shown
+            report = await self.find("calibration", model_version=model_version)
+            if report is not None and report.sha256 != shown:
+                show(report)
+                shown = report.sha256
+
+        await repeat("calibration report", REFRESH_S, look)

@@ -6,19 +6,22 @@ from dataclasses import dataclass
 from typing import Final
 
 import segno
+from cryptography import x509
 from reportlab.graphics import renderPDF
 from reportlab.graphics.shapes import Drawing, Rect
 from reportlab.lib import colors
 from reportlab.lib.pagesizes import A4
 from reportlab.lib.styles import getSampleStyleSheet
 from reportlab.lib.units import mm
+from reportlab.pdfgen.canvas import Canvas
 from reportlab.platypus import Flowable, Paragraph, SimpleDocTemplate, Spacer, Table, TableStyle
 
 from carlien.lien.v1 import certificate_pb2, lien_pb2
 from carlien_lien_registry.certificates import sha256, signed_bytes
 
 _COLUMNS: Final = ("Registration", "VIN", "Kind", "Secured amount", "Secured party", "State", "Registered (block/index)", "Match")
-_WIDTHS_MM: Final = (30, 28, 18, 24, 18, 18, 20, 14)
+# Numbers and VINs fit on a line: whoever copies them from paper must not guess where they break.
+_WIDTHS_MM: Final = (34, 32, 18, 21, 16, 19, 18, 12)
 _QR_MM: Final = 32
 _NOTE: Final = (
     "This page is for reading. What holds is the signed certificate: fetch it by its number or read it from its file, and check it with "
@@ -43,6 +46,7 @@ def page_of(certificate: certificate_pb2.SearchCertificate) -> Page:
     found = f"{len(certificate.hits)} registration(s)" if certificate.hits else "nothing is registered"
     facts = (
         ("Certificate", certificate.certificate_number),
+        ("Signed by", _signer(certificate)),
         ("Searched at", f"{certificate.searched_at.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"),
         ("Searched for", _subject(certificate)),
         ("Judged as of", f"{certificate.query.as_of.ToDatetime():%Y-%m-%d %H:%M:%S} UTC"),
@@ -65,15 +69,21 @@ def as_html(certificate: certificate_pb2.SearchCertificate) -> str:
     facts = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in page.facts)
     header = "".join(f"<th>{html.escape(column)}</th>" for column in _COLUMNS)
     rows = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in hit) + "</tr>" for hit in page.hits)
-    hits = f"<table><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table>" if page.hits else "<p>Nothing is registered.</p>"
+    hits = (
+        f'<table class="hits"><thead><tr>{header}</tr></thead><tbody>{rows}</tbody></table>'
+        if page.hits
+        else "<p>Nothing is registered.</p>"
+    )
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{html.escape(page.title)} {html.escape(certificate.certificate_number)}</title>
 <style>
 body {{ font: 11pt/1.4 sans-serif; margin: 2em auto; max-width: 60em; padding: 0 1em }}
 table {{ border-collapse: collapse; margin: 1em 0; width: 100% }}
 th, td {{ border: 1px solid #bbb; padding: .3em .5em; text-align: left; vertical-align: top; overflow-wrap: anywhere }}
+.hits {{ font-size: 8.5pt }}
+.hits th, .hits td {{ overflow-wrap: normal }}
 svg {{ float: right; margin: 0 0 1em 1em }}
-@media print {{ body {{ margin: 0 }} }}
+@media print {{ body {{ margin: 0; padding: 0 }} .hits {{ font-size: 7pt }} .hits th, .hits td {{ padding: .3em }} }}
 </style></head>
 <body><h1>{html.escape(page.title)}</h1>{code}<table>{facts}</table>{hits}<p>{html.escape(_NOTE)}</p></body></html>
 """
@@ -98,7 +108,14 @@ def as_pdf(certificate: certificate_pb2.SearchCertificate) -> bytes:
     story += [Spacer(1, 6 * mm), Paragraph(html.escape(_NOTE), small)]
     buffer = io.BytesIO()
     title = f"{page.title} {certificate.certificate_number}"
-    SimpleDocTemplate(buffer, pagesize=A4, title=title, leftMargin=20 * mm, rightMargin=20 * mm).build(story)
+
+    def footer(canvas: Canvas, document: SimpleDocTemplate) -> None:
+        # A sheet that got separated from the others must tell where it belongs.
+        canvas.setFont("Helvetica", 7)
+        canvas.drawRightString(A4[0] - 20 * mm, 12 * mm, f"{certificate.certificate_number}, page {document.page}")
+
+    document = SimpleDocTemplate(buffer, pagesize=A4, title=title, leftMargin=20 * mm, rightMargin=20 * mm)
+    document.build(story, onFirstPage=footer, onLaterPages=footer)
     return buffer.getvalue()
 
 
@@ -119,6 +136,16 @@ class _Code(Flowable):  # type: ignore[misc]
                 if dark:
                     drawing.add(Rect(x * cell, self.height - (y + 1) * cell, cell, cell, strokeWidth=0, fillColor=colors.black))
         renderPDF.draw(drawing, self.canv, 0, 0)
+
+
+def _signer(certificate: certificate_pb2.SearchCertificate) -> str:
+    if not certificate.signature or not certificate.signer_chain:
+        return "nobody: this is no certificate"
+    try:
+        signer = x509.load_pem_x509_certificate(certificate.signer_chain[0].encode())
+        return f"{signer.subject.rfc4514_string()}, certified by {signer.issuer.rfc4514_string()}"
+    except ValueError:
+        return "somebody whose certificate can't be read"
 
 
 def _proven(certificate: certificate_pb2.SearchCertificate) -> str:
@@ -150,7 +177,8 @@ def _hit(hit: certificate_pb2.SearchHit) -> tuple[str, ...]:
         lien_pb2.LienClass.Name(lien.lien_class).removeprefix("LIEN_CLASS_").lower().replace("_", " "),
         amount,
         lien.secured_party_msp_id,
-        lien_pb2.LienStatus.Name(lien.status).removeprefix("LIEN_STATUS_").lower(),
+        lien_pb2.LienStatus.Name(lien.status).removeprefix("LIEN_STATUS_").lower()
+        + (f", ends {lien.expires_at.ToDatetime():%Y-%m-%d}" if lien.HasField("expires_at") else ""),
         f"{lien.registered_at.ToDatetime():%Y-%m-%d} ({lien.block_number}/{lien.tx_index})",
         certificate_pb2.MatchType.Name(hit.match_type).removeprefix("MATCH_TYPE_").lower(),
     )

@@ -26,6 +26,14 @@ def test_the_page_shows_every_hit_and_names_what_was_signed() -> None:
     assert "<script" not in text
 
 
+def test_an_unsigned_page_says_so() -> None:
+    certificate = _certificate()
+    assert "nobody: this is no certificate" in pages.as_html(certificate)
+    certificate.signature = b"s"
+    certificate.signer_chain.append("nonsense")
+    assert "can&#x27;t be read" in pages.as_html(certificate)
+
+
 def test_no_hit_is_said_in_words() -> None:
     assert "Nothing is registered." in pages.as_html(_certificate(0))
 

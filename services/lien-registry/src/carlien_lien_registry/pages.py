@@ -21,7 +21,8 @@ from carlien_lien_registry.certificates import sha256, signed_bytes
 
 _COLUMNS: Final = ("Registration", "VIN", "Kind", "Secured amount", "Secured party", "State", "Registered (block/index)", "Match")
 # Numbers and VINs fit on a line: whoever copies them from paper must not guess where they break.
-_WIDTHS_MM: Final = (34, 32, 18, 21, 16, 19, 18, 12)
+_WIDTHS_MM: Final = (34, 33, 18, 25, 17, 21, 19, 13)
+_MARGIN_MM: Final = 15
 _QR_MM: Final = 32
 _NOTE: Final = (
     "This page is for reading. What holds is the signed certificate: fetch it by its number or read it from its file, and check it with "
@@ -99,7 +100,7 @@ def as_pdf(certificate: certificate_pb2.SearchCertificate) -> bytes:
         [Paragraph(html.escape(name), styles["BodyText"]), Paragraph(html.escape(value), styles["BodyText"])] for name, value in page.facts
     ]
     grid = TableStyle([("GRID", (0, 0), (-1, -1), 0.3, colors.grey), ("VALIGN", (0, 0), (-1, -1), "TOP")])
-    story += [Table(facts, colWidths=[45 * mm, 125 * mm], style=grid), Spacer(1, 6 * mm)]
+    story += [Table(facts, colWidths=[45 * mm, 135 * mm], style=grid), Spacer(1, 6 * mm)]
     if page.hits:
         rows = [[Paragraph(html.escape(cell), small) for cell in row] for row in (_COLUMNS, *page.hits)]
         story.append(Table(rows, colWidths=[width * mm for width in _WIDTHS_MM], style=grid, repeatRows=1))
@@ -112,9 +113,9 @@ def as_pdf(certificate: certificate_pb2.SearchCertificate) -> bytes:
     def footer(canvas: Canvas, document: SimpleDocTemplate) -> None:
         # A sheet that got separated from the others must tell where it belongs.
         canvas.setFont("Helvetica", 7)
-        canvas.drawRightString(A4[0] - 20 * mm, 12 * mm, f"{certificate.certificate_number}, page {document.page}")
+        canvas.drawRightString(A4[0] - _MARGIN_MM * mm, 12 * mm, f"{certificate.certificate_number}, page {document.page}")
 
-    document = SimpleDocTemplate(buffer, pagesize=A4, title=title, leftMargin=20 * mm, rightMargin=20 * mm)
+    document = SimpleDocTemplate(buffer, pagesize=A4, title=title, leftMargin=_MARGIN_MM * mm, rightMargin=_MARGIN_MM * mm)
     document.build(story, onFirstPage=footer, onLaterPages=footer)
     return buffer.getvalue()
 

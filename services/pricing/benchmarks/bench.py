@@ -68,6 +68,7 @@ def core() -> list[dict[str, Any]]:
     n = 100_000
     p50 = generator.uniform(3e4, 3e5, n)
     book = Book(
+        np.arange(n).astype(str),
         p50 * generator.uniform(0.2, 0.9, n),
         generator.integers(1, 61, n),
         generator.uniform(0.05, 0.2, n),
@@ -80,6 +81,8 @@ def core() -> list[dict[str, Any]]:
         generator.integers(0, 3, n),
         generator.integers(0, 2, n),
         generator.integers(1, 6, n),
+        generator.integers(0, 120, n).astype(np.float64),
+        generator.uniform(0.003, 0.12, n),
     )
     quote_seconds = cpu_seconds(lambda: price(quote, BUNDLE), 50)
     economics = BUNDLE.economics_on(quote.request.quote_date)

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from carlien_pricing.domain.collateral import Z90, Recovery, forecast_path, lognormal_put, loss_given_default, value_path
 from carlien_pricing.domain.credit import (
+    StagingRules,
     cumulative_pd,
     expected_credit_loss,
-    ifrs9_stage,
+    ifrs9_stages,
     irb_capital,
     marginal_pd,
     population_stability_index,
@@ -55,10 +56,13 @@ def test_ecl_is_the_sum_of_its_parts() -> None:
 
 @pytest.mark.parametrize(
     ("days", "now", "then", "stage"),
-    [(0, 0.02, 0.02, 1), (31, 0.02, 0.02, 2), (0, 0.05, 0.02, 2), (91, 0.02, 0.02, 3), (0, 0.004, 0.001, 1)],
-)
-def test_ifrs9_stage(days: int, now: float, then: float, stage: int) -> None:
-    assert ifrs9_stage(days, now, then) == stage
+    [
+        (0, 0.02, 0.02, 1), (30, 0.02, 0.02, 1), (31, 0.02, 0.02, 2), (0, 0.05, 0.02, 2), (90, 0.02, 0.02, 2), (91, 0.02, 0.02, 3),
+        (0, 0.004, 0.001, 1), (0, 0.02, math.nan, 2), (math.nan, 0.02, 0.02, 2), (91, 0.02, math.nan, 3),
+    ],
+)  # fmt: skip
+def test_ifrs9_stages(days: float, now: float, then: float, stage: int) -> None:
+    assert ifrs9_stages(np.array([days]), np.array([now]), np.array([then]), StagingRules()) == [stage]
 
 
 def test_put_against_numerical_integration() -> None:

@@ -15,6 +15,7 @@ from carlien_pricing.domain.schedule import MAX_TERM_MONTHS
 T = TypeVar("T")
 
 COLUMNS = {
+    "loan_id": "the loan's name in the answer (optional: its line)",
     "outstanding": "principal owed now, positive",
     "months_left": f"whole months to the last instalment, 1 to {MAX_TERM_MONTHS}",
     "nominal_rate": "nominal annual rate, as a fraction",
@@ -27,8 +28,18 @@ COLUMNS = {
     "product_type": "OWNER, NEV, DEALER_STOCK (optional: OWNER)",
     "energy": "ICE or NEV (optional: NEV, the faster loss of value)",
     "usage_grade": "1 to 5 (optional: 5)",
+    "days_past_due": "days the oldest payment due is late, 0 for none (optional: not known, lifetime losses are booked)",
+    "pd_at_origination": "pd_12m when the loan was made (optional: not known, lifetime losses are booked)",
 }
-_DEFAULTS = {"method": "EQUAL_PAYMENT", "product_type": "OWNER", "energy": "NEV", "usage_grade": "5"}
+_DEFAULTS = {
+    "loan_id": "",
+    "method": "EQUAL_PAYMENT",
+    "product_type": "OWNER",
+    "energy": "NEV",
+    "usage_grade": "5",
+    "days_past_due": "",
+    "pd_at_origination": "",
+}
 _MAX_PROBLEMS = 20
 
 
@@ -58,6 +69,7 @@ def read_book(path: Path) -> Book:
     if not columns["outstanding"]:
         raise invalid("book", "EMPTY", f"{path.name} has no loans")
     return Book(
+        loan_id=np.array([loan_id or f"line {line}" for line, loan_id in enumerate(columns["loan_id"], 2)]),
         outstanding=np.array(columns["outstanding"]),
         months_left=np.array(columns["months_left"], dtype=np.int64),
         nominal_rate=np.array(columns["nominal_rate"]),
@@ -70,6 +82,8 @@ def read_book(path: Path) -> Book:
         product=np.array(columns["product_type"], dtype=np.int64),
         energy=np.array(columns["energy"], dtype=np.int64),
         usage_grade=np.array(columns["usage_grade"], dtype=np.int64),
+        days_past_due=np.array(columns["days_past_due"]),
+        pd_at_origination=np.array(columns["pd_at_origination"]),
     )
 
 
@@ -81,6 +95,10 @@ def _number(low: float, high: float, *, open_low: bool = False) -> Callable[[str
         return value
 
     return parse
+
+
+def _if_known(parse: Callable[[str], float]) -> Callable[[str], float]:
+    return lambda text: parse(text) if text else math.nan
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
@@ -98,6 +116,7 @@ def _one_of(values: tuple[str, ...]) -> Callable[[str], int]:
 
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
+    "loan_id": str,
     "outstanding": _number(0, 1e12, open_low=True),
     "months_left": _whole(1, MAX_TERM_MONTHS),
     "nominal_rate": _number(0, 10),
@@ -112,4 +131,6 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "product_type": _one_of(PRODUCTS),
     "energy": _one_of(ENERGIES),
     "usage_grade": _whole(1, 5),
+    "days_past_due": _if_known(_number(0, 36_500)),
+    "pd_at_origination": _if_known(_number(0, 1, open_low=True)),
 }

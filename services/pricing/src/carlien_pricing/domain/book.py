@@ -13,14 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from carlien_pricing.domain.collateral import Z90
-from carlien_pricing.domain.credit import irb_correlation
+from carlien_pricing.domain.credit import Codes, ifrs9_stages, irb_correlation
 from carlien_pricing.domain.legality import rate_caps
 from carlien_pricing.domain.normal import normal_cdf
 from carlien_pricing.domain.policy import Energy, LawTables, LenderType, LprRow, LprTable, ProductType
 from carlien_pricing.domain.products import EconomicsRow, PolicyBundle
 
 Array = npt.NDArray[np.float64]
-Codes = npt.NDArray[np.int64]
 
 _BLOCK = 4000
 LENDERS = tuple(LenderType)
@@ -30,8 +29,12 @@ ENERGIES = tuple(Energy)
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """One entry per loan; money in one currency, rates as fractions a year. Codes index LENDERS, PRODUCTS, ENERGIES."""
+    """One entry per loan; money in one currency, rates as fractions a year. Codes index LENDERS, PRODUCTS, ENERGIES.
 
+    `days_past_due` and `pd_at_origination` are NaN where they aren't known.
+    """
+
+    loan_id: npt.NDArray[np.str_]
     outstanding: Array
     months_left: Codes
     nominal_rate: Array
@@ -44,6 +47,8 @@ class Book:
     product: Codes
     energy: Codes
     usage_grade: Codes
+    days_past_due: Array
+    pd_at_origination: Array
 
     def __len__(self) -> int:
         return len(self.outstanding)
@@ -76,13 +81,20 @@ STRESSES = (
 
 @dataclass(frozen=True, slots=True)
 class BookResult:
-    """Per loan: expected loss in currency, RAROC a year, loan to value, capital in currency."""
+    """Per loan: expected loss in currency, RAROC a year, loan to value, capital in currency; IFRS 9 stage and expected credit losses.
+
+    `allowance` is what the stage books: 12-month (1), lifetime (2), or what a default that has happened loses of what is owed now (3).
+    """
 
     expected_loss: Array
     raroc: Array
     ltv_p50: Array
     ltv_p10: Array
     capital: Array
+    stage: Codes
+    ecl_12m: Array
+    ecl_lifetime: Array
+    allowance: Array
 
 
 def reprice(book: Book, economics: EconomicsRow, policies: PolicyBundle, scenario: Scenario) -> BookResult:
@@ -129,7 +141,21 @@ def _block(book: Book, economics: EconomicsRow, policies: PolicyBundle, scenario
     lgd = np.minimum(loss / np.maximum(exposure, 1e-9), 1.0)
     capital = (np.maximum(_capital(pd[:, 0])[:, None] * lgd, economics.capital_floor) * held).sum(axis=1) / 12
     raroc = (1 - economics.tax_rate) * (margin - opex - expected) / np.maximum(capital, 1e-9)
-    return BookResult(expected, raroc, book.outstanding / np.maximum(p50, 1e-9), book.outstanding / np.maximum(p10, 1e-9), capital)
+    # As credit.expected_credit_loss, at the loan's own rate.
+    monthly = (before - survival) * loss * (1 + rate / 12) ** -month
+    twelve, lifetime = monthly[:, :12].sum(axis=1), monthly.sum(axis=1)
+    stage = ifrs9_stages(book.days_past_due, pd[:, 0], book.pd_at_origination, economics.staging)
+    return BookResult(
+        expected,
+        raroc,
+        book.outstanding / np.maximum(p50, 1e-9),
+        book.outstanding / np.maximum(p10, 1e-9),
+        capital,
+        stage,
+        twelve,
+        lifetime,
+        np.choose(stage - 1, [twelve, lifetime, loss[:, 0]]),
+    )
 
 
 def _exposure(book: Book, month: Array, left: Array) -> Array:

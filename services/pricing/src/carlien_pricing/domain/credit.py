@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
+Codes = npt.NDArray[np.int64]
 
 _NORMAL = NormalDist()
 _CONFIDENCE = 0.999
@@ -73,16 +75,29 @@ def expected_credit_loss(marginal: Array, lgd: Array, exposure: Array, monthly_r
     return LossAllowance(stage, float(losses[:12].sum()), float(losses.sum()))
 
 
-def ifrs9_stage(days_past_due: int, pd_now: float, pd_at_origination: float) -> int:
-    """1, 2 or 3. Past due over 30 days or a PD doubled by more than 50 bp: significant increase; over 90 days: impaired.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagingRules:
+    """When a loan's credit risk has risen significantly since it was made, and when the loan is impaired."""
 
-    IFRS 9 5.5.11 (30-day presumption) and B5.5.37 (90-day presumption); the PD test is a policy of ours.
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+    increased_past_due_days: int = 30
+    """Rebuttable presumption of IFRS 9 5.5.11."""
+    impaired_past_due_days: int = 90
+    """Rebuttable presumption of IFRS 9 B5.5.37."""
+    increased_pd_ratio: float = 2.0
+    increased_pd_by: float = 0.005
+    """A PD has risen significantly where it is both so many times and by so much above that at origination: a policy of ours."""
+
+
+def ifrs9_stages(days_past_due: Array, pd_now: Array, pd_at_origination: Array, rules: StagingRules) -> Codes:
+    """1, 2 or 3 per loan; NaN is what isn't known.
+
+    What isn't known doesn't speak for a loan: where an increase of the risk can't be told, lifetime losses are due (IFRS 9 7.2.20), so
+    it is in stage 2.
     """
-    if days_past_due > 90:
-        return 3
-    if days_past_due > 30 or (pd_now > 2 * pd_at_origination and pd_now - pd_at_origination > 0.005):
-        return 2
-    return 1
+    near = (pd_now <= rules.increased_pd_ratio * pd_at_origination) | (pd_now - pd_at_origination <= rules.increased_pd_by)
+    unchanged = near & (days_past_due <= rules.increased_past_due_days)
+    return np.where(days_past_due > rules.impaired_past_due_days, 3, np.where(unchanged, 1, 2))
 
 
 def population_stability_index(expected: Sequence[float], actual: Sequence[float]) -> float:

@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from carlien_common.domain.errors import invalid
+from carlien_pricing.domain.credit import StagingRules
 from carlien_pricing.domain.ladder import LadderRules
 from carlien_pricing.domain.matrix import RiskMatrix
 from carlien_pricing.domain.policy import Energy, LawTables, ProductType, Rule, rules_in_force
@@ -106,6 +107,7 @@ class EconomicsRow(Rule):
     """So long must what lowers the rate have held."""
     step_down_trust: float = 1.0
     """So far must what a device reports have been trusted."""
+    staging: StagingRules = field(default_factory=StagingRules)
 
     def funding_rate(self, term_months: int) -> float:
         """Funding cost for the term, liquidity included, linear between the curve's points."""
@@ -171,6 +173,11 @@ def check_economics(rows: Sequence[EconomicsRow]) -> None:
             raise ValueError(f"{row.id}: annual_mileage_km needs private and commercial")
         if any(not 0 <= p.annual_decline + row.unforecast_decline_margin < 1 for p in row.value_paths.values()):
             raise ValueError(f"{row.id}: a decline, margin included, must be a fraction")
+        staging = row.staging
+        if not 0 <= staging.increased_past_due_days < staging.impaired_past_due_days:
+            raise ValueError(f"{row.id}: a loan is impaired later than its risk has increased")
+        if staging.increased_pd_ratio < 1 or staging.increased_pd_by < 0:
+            raise ValueError(f"{row.id}: a PD that has risen is at least what it was")
         if not 0 < row.step_down_trust <= 1:
             raise ValueError(f"{row.id}: step_down_trust must be a fraction")
         if not row.seasoning or min(row.seasoning) <= 0:

@@ -5,6 +5,8 @@ Names are carlien_<part>_<what>_<base unit>; labels have few values (a topic, an
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -48,3 +50,13 @@ OUTBOX_FAILURES: Final = Counter("carlien_outbox_failures_total", "Rounds of the
 OUTBOX_LEADER: Final = Gauge("carlien_outbox_relay_leader", "1 while this process publishes, 0 while another one does.")
 
 POOL_CONNECTIONS: Final = Gauge("carlien_postgres_pool_connections", "Connections of the pool.", ("state",))
+
+
+def at_zero(metric: Counter | Histogram, *values: Iterable[str]) -> None:
+    """Make the series of every combination of label values (one iterable a label) exist before anything happens.
+
+    `increase` and `rate` don't see a series' first value: without this the first event of a kind is missing on dashboards and
+    doesn't fire an alert.
+    """
+    for labels in itertools.product(*values):
+        metric.labels(*labels)

@@ -108,6 +108,7 @@ class KafkaConsumerLoop:
         self._prefix = settings.kafka_topic_prefix
         self._topics = [self._prefix + topic for topic in topics]
         self._group = group
+        metrics.at_zero(metrics.KAFKA_CONSUMED, [group], topics, ["applied", "duplicate", "poison"])
         self._processor = BatchProcessor(group, handler, pool, producer, dedupe=dedupe, limit=poison_limit)
         self._max_records = max_records
         self._pause_after_s = pause_after_s

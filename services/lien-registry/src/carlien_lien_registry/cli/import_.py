@@ -15,8 +15,8 @@ from google.type import date_pb2, money_pb2
 from carlien.lien.v1 import lien_pb2, reconciliation_pb2, reconciliation_service_pb2, reconciliation_service_pb2_grpc
 from carlien_common.domain.errors import DomainError, invalid
 from carlien_common.domain.money import Money
+from carlien_common.grpc import calling
 from carlien_common.wire import instant_to_proto, money_to_proto
-from carlien_lien_registry.cli import calling
 
 _SOURCES = {"psb": lien_pb2.EXTERNAL_REGISTRY_PSB_VEHICLE, "zhongdeng": lien_pb2.EXTERNAL_REGISTRY_ZHONGDENG}
 _TIMEOUT_SECONDS = 300.0
@@ -37,7 +37,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("file", metavar="F", type=Path)
     parser.add_argument("--source", choices=sorted(_SOURCES), required=True, help="psb: vehicle office (车管所); zhongdeng: 中登网")
     parser.add_argument("--extracted-at", type=dt.datetime.fromisoformat, required=True, help="when it was drawn, with a time zone")
-    calling.add_arguments(parser)
+    calling.add_arguments(parser, "lien-registry", "originator")
     parser.set_defaults(run=run, role="registrar")
 
 

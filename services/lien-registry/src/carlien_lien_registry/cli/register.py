@@ -10,7 +10,7 @@ from google.protobuf.json_format import MessageToJson, ParseDict, ParseError
 
 from carlien.lien.v1 import lien_service_pb2, lien_service_pb2_grpc
 from carlien_common.domain.errors import invalid
-from carlien_lien_registry.cli import calling
+from carlien_common.grpc import calling
 
 _EPILOG = """example: carlien-lien register lien.json
 where lien.json is a RegisterLienRequest, for example
@@ -25,7 +25,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
         "register", help="register a lien from a file", epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("file", metavar="F", type=Path, help="a RegisterLienRequest in JSON, - for standard input")
-    calling.add_arguments(parser)
+    calling.add_arguments(parser, "lien-registry", "originator")
     parser.set_defaults(run=run)
 
 
@@ -34,7 +34,7 @@ async def run(arguments: argparse.Namespace) -> int:
     request = read(arguments.file)
     async with calling.channel(arguments) as channel:
         stub = lien_service_pb2_grpc.LienServiceStub(channel)
-        lien = (await stub.RegisterLien(request, timeout=calling.TIMEOUT_SECONDS)).lien
+        lien = (await stub.RegisterLien(request, timeout=calling.TIMEOUT_S)).lien
     if arguments.json:
         print(MessageToJson(lien, preserving_proto_field_name=True))
     else:

@@ -8,8 +8,9 @@ from typing import Any
 
 from carlien.lien.v1 import lien_pb2, lien_service_pb2, lien_service_pb2_grpc
 from carlien_common.domain.errors import DomainError, ErrorKind, precondition
+from carlien_common.grpc import calling
 from carlien_lien_registry.adapters.mortgage_asset import MortgageAssetQueries
-from carlien_lien_registry.cli import calling, operating
+from carlien_lien_registry.cli import operating
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
@@ -23,7 +24,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     )
     parser.add_argument("--to", type=int, required=True, metavar="N", help="number of the new key, which the service must have")
     parser.add_argument("--only", nargs="+", default=(), metavar="NUMBER", help="only these registrations, to try it out")
-    calling.add_arguments(parser)
+    calling.add_arguments(parser, "lien-registry", "originator")
     parser.set_defaults(run=run)
 
 
@@ -50,7 +51,7 @@ async def run(arguments: argparse.Namespace) -> int:
                 debtor_change=change,
                 idempotency_key=f"rotate-{arguments.to}-{lien.registration_number}-{lien.version}",
             )
-            amended = (await stub.AmendLien(request, timeout=calling.TIMEOUT_SECONDS)).lien
+            amended = (await stub.AmendLien(request, timeout=calling.TIMEOUT_S)).lien
             if not amended.debtor_hash.startswith(prefix):
                 raise precondition("KEY_NOT_LIVE", f"The service's newest key isn't number {arguments.to}; add it to its key file first.")
             rotated += 1
@@ -67,7 +68,7 @@ async def _in_force(stub: "lien_service_pb2_grpc.LienServiceAsyncStub") -> Async
     token = ""
     while True:
         request = lien_service_pb2.ListLiensRequest(status=lien_pb2.LIEN_STATUS_ACTIVE, page_size=500, page_token=token)
-        page = await stub.ListLiens(request, timeout=calling.TIMEOUT_SECONDS)
+        page = await stub.ListLiens(request, timeout=calling.TIMEOUT_S)
         for lien in page.liens:
             yield lien
         token = page.next_page_token

@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToJson
 
 from carlien.lien.v1 import certificate_pb2, lien_pb2, search_service_pb2, search_service_pb2_grpc
-from carlien_lien_registry.cli import calling
+from carlien_common.grpc import calling
 
 _MATCHES = {"exact": certificate_pb2.MATCH_TYPE_EXACT, "similar": certificate_pb2.MATCH_TYPE_SIMILAR}
 
@@ -22,7 +22,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[Any]") -> None:
     parser.add_argument("vin", metavar="VIN")
     parser.add_argument("--match", choices=sorted(_MATCHES), default="exact")
     parser.add_argument("--min-block", type=int, default=0, help="the answer must take this block into account")
-    calling.add_arguments(parser)
+    calling.add_arguments(parser, "lien-registry", "originator")
     parser.set_defaults(run=run)
 
 
@@ -31,7 +31,7 @@ async def run(arguments: argparse.Namespace) -> int:
     request = search_service_pb2.SearchLiensRequest(vin=arguments.vin, match=_MATCHES[arguments.match], min_block=arguments.min_block)
     async with calling.channel(arguments) as channel:
         stub = search_service_pb2_grpc.SearchServiceStub(channel)
-        certificate = (await stub.SearchLiens(request, timeout=calling.TIMEOUT_SECONDS)).certificate
+        certificate = (await stub.SearchLiens(request, timeout=calling.TIMEOUT_S)).certificate
     sys.stdout.write(as_json(certificate) if arguments.json else as_text(certificate))
     return 0
 
@@ -50,7 +50,7 @@ def as_text(certificate: certificate_pb2.SearchCertificate) -> str:
     if certificate.anchored_by:
         lines.append(f"  proven as of block {certificate.as_of_block}, whose root {', '.join(certificate.anchored_by)} posted")
     else:
-        lines.append("  not proven: no root that the organisations agree on")
+        lines.append("  not proven: not all organisations that CARLIEN_ANCHOR_MSP_IDS of the registry names have posted a root yet")
     lines += [f"  since then: {one.change} {one.registration_number} in block {one.block_number}" for one in certificate.known_since]
     return "\n".join(lines) + "\n"
 

@@ -12,7 +12,9 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 
 from carlien.telematics.v1 import device_pb2, device_service_pb2, device_service_pb2_grpc
-from carlien_telematics.commands import calling, import_obd
+from carlien_common import command_line
+from carlien_common.grpc import calling
+from carlien_telematics.commands import import_obd
 
 _ROLE = "device-ingest"
 _EXAMPLE = """examples:
@@ -53,10 +55,9 @@ async def run(argv: Sequence[str] | None = None) -> int:
     uploading = commands.add_parser("import-obd", help="upload an OBD log")
     import_obd.add_arguments(uploading)
     for command in (register, listing, retire, uploading):
-        calling.add_arguments(command)
-        command.add_argument("--json", action="store_true", help="print JSON")
+        calling.add_arguments(command, "telematics", "device-ingest")
     arguments = parser.parse_args(argv)
-    return await calling.exit_code(lambda: _run(arguments))
+    return await command_line.calling_exit_code("carlien-device", lambda: _run(arguments))
 
 
 async def _run(arguments: argparse.Namespace) -> int:
@@ -78,22 +79,22 @@ async def _run(arguments: argparse.Namespace) -> int:
                         replaces_device_id=arguments.replaces,
                         idempotency_key=key,
                     ),
-                    timeout=30,
+                    timeout=calling.TIMEOUT_S,
                 )
                 _print([answer.device], as_json=arguments.json)
             case "retire":
                 request = device_service_pb2.RetireDeviceRequest(device_id=arguments.device, reason=arguments.reason, idempotency_key=key)
-                _print([(await devices.RetireDevice(request, timeout=30)).device], as_json=arguments.json)
+                _print([(await devices.RetireDevice(request, timeout=calling.TIMEOUT_S)).device], as_json=arguments.json)
             case _:
                 token = ""
                 while True:
                     request_ = device_service_pb2.ListDevicesRequest(page_size=500, page_token=token, vin=arguments.vin)
-                    page = await devices.ListDevices(request_, timeout=30)
+                    page = await devices.ListDevices(request_, timeout=calling.TIMEOUT_S)
                     _print(page.devices, as_json=arguments.json)
                     token = page.next_page_token
                     if not token:
                         break
-    return calling.OK
+    return command_line.OK
 
 
 def _signing_key(arguments: argparse.Namespace) -> device_pb2.SigningKey | None:

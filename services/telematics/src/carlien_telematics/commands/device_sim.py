@@ -17,10 +17,11 @@ from grpc.aio import AioRpcError
 
 from carlien.telematics.v1 import data_consent_service_pb2 as consent_pb2
 from carlien.telematics.v1 import data_consent_service_pb2_grpc, device_pb2, device_service_pb2, device_service_pb2_grpc
+from carlien_common import command_line
 from carlien_common.domain.errors import DomainError, invalid
+from carlien_common.grpc import calling
 from carlien_common.grpc.client import to_domain_error
 from carlien_common.wire import instant_to_proto
-from carlien_telematics.commands import calling
 from carlien_telematics.simulator.fleet import Fleet, iccid_of, terminal_of, vin_of
 from carlien_telematics.simulator.scenario import Scenario, read_scenario
 
@@ -55,14 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--report", type=Path, help="sent, acknowledged, refused by reason, acknowledgement p50 and p99, JSON")
     parser.add_argument("--gateway", help="host:port of the gateway (default $GB32960_ADDRESS or $JT808_ADDRESS, by protocol)")
     parser.add_argument("--register", action="store_true", help="register the devices and give consents first, by gRPC")
-    calling.add_arguments(parser)
+    calling.add_arguments(parser, "telematics", "device-ingest")
     arguments = parser.parse_args(argv)
     if arguments.print_schema:
         sys.stdout.write(files("carlien_telematics").joinpath("schemas/scenario.schema.json").read_text())
-        return calling.OK
+        return command_line.OK
     if min(arguments.devices, arguments.rate, arguments.duration, arguments.speedup) <= 0:
         parser.error("--devices, --rate, --duration and --speedup must be positive")
-    return uvloop.run(calling.exit_code(lambda: _run(arguments)))
+    return uvloop.run(command_line.calling_exit_code("carlien-device-sim", lambda: _run(arguments)))
 
 
 async def _run(arguments: argparse.Namespace) -> int:
@@ -90,8 +91,8 @@ async def _run(arguments: argparse.Namespace) -> int:
         arguments.truth.write_text("".join(json.dumps(car) + "\n" for car in fleet.truth()))
     sys.stdout.write(text + "\n")
     if report.sent and not report.acknowledged and not report.refused:
-        return calling.UNAVAILABLE
-    return calling.OK if report.acknowledged == report.sent else calling.NEGATIVE
+        return command_line.UNAVAILABLE
+    return command_line.OK if report.acknowledged == report.sent else command_line.NEGATIVE
 
 
 async def _register(arguments: argparse.Namespace) -> None:

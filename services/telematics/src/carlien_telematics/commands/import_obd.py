@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from carlien.telematics.v1 import telematics_service_pb2, telematics_service_pb2_grpc, telemetry_frame_pb2
+from carlien_common import command_line
 from carlien_common.domain.errors import invalid
+from carlien_common.grpc import calling
 from carlien_common.wire import instant_to_proto
 from carlien_telematics.codecs import vss
-from carlien_telematics.commands import calling, obd_log
+from carlien_telematics.commands import obd_log
 
 ROLE = "device-ingest"
 _TIMEOUT_S = 600.0
@@ -46,7 +48,7 @@ async def run(arguments: argparse.Namespace) -> int:
         report["refused"] = dict(Counter(one.reason for one in answer.refused))
     sys.stdout.write(json.dumps(report, indent=None if arguments.json else 2) + "\n")
     taken = len(frames) if arguments.dry_run else report["accepted"]
-    return calling.OK if taken == report["rows"] else calling.NEGATIVE
+    return command_line.OK if taken == report["rows"] else command_line.NEGATIVE
 
 
 def _frames(text: str, mapping: obd_log.LogMapping, refused: Counter[str]) -> Iterator[vss.VssFrame]:

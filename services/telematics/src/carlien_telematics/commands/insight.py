@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from carlien_telematics.commands import calling
+from carlien_common import command_line
 from carlien_telematics.commands.baticm import evaluate, read_packs
 from carlien_telematics.domain.alerts.signals import FALSE_ALARM_BUDGET, AlertKind
 from carlien_telematics.simulator.scenario import Scenario, read_scenario
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.add_argument("--report", type=Path, help="write the figures there, JSON")
         command.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args(argv)
-    return asyncio.run(calling.exit_code(lambda: _run(arguments, parser)))
+    return asyncio.run(command_line.calling_exit_code("carlien-insight", lambda: _run(arguments, parser)))
 
 
 async def _run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
@@ -70,7 +70,7 @@ async def _run(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -
     if arguments.report:
         arguments.report.write_text(text + "\n")
     sys.stdout.write((text if arguments.json else _table(report)) + "\n")
-    return calling.OK if report["met"] else calling.NEGATIVE
+    return command_line.OK if report["met"] else command_line.NEGATIVE
 
 
 def measured(scenario: Scenario, seeds: Sequence[int], cars: int, days: float, workers: int) -> Outcome:

@@ -153,6 +153,18 @@ async def test_parts_are_one_record_batch_acknowledged_when_all_is_there(bench: 
     assert [(record.device_time, record.reissued) for record in records] == [(AT, True), (AT, True)]
 
 
+async def test_a_part_that_is_missing_when_the_last_has_come_is_asked_for(bench: Bench, terminal: Terminal) -> None:
+    await authenticated(terminal)
+    body = jt808.encode_position_batch([jt808.encode_position(POSITION)] * 3, reissued=True)
+    parts = [replace(message(0x0704, body[n * 40 - 40 : n * 40 if n < 3 else None], serial=19 + n), part=(3, n)) for n in (1, 2, 3)]
+    terminal.writer.write(jt808.build(parts[0]))
+    asked = await terminal.ask(parts[2])
+    assert (asked.message_id, asked.body) == (0x8003, bytes.fromhex("0014 01 0002"))
+    assert await terminal.result(parts[1]) == 0
+    [frame] = bench.publisher.frames
+    assert len(read_frame(ReceivedFrame(VIN, "T", frame.source_protocol, frame.raw, AT))) == 3
+
+
 async def test_can_frames_are_records_of_the_nearest_day(bench: Bench, terminal: Terminal) -> None:
     await authenticated(terminal)
     frames = [{"can_id": 0x18FEF100, "channel": 1, "extended": True, "average": False, "data": "0011223344556677"}]

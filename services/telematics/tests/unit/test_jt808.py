@@ -1,6 +1,7 @@
 """Round trips, sub-packages and stream of the JT/T 808 codec."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -119,6 +120,21 @@ def test_parts_join_in_any_order(order: list[int]) -> None:
     assert joined[2] == Message(0x0200, "013912345678", 10, b"\1\2\3")
 
 
+def test_missing_parts_are_known_once_the_last_is_there() -> None:
+    together = jt808.Reassembly()
+    parts = [Message(0x0200, "013912345678", 9 + n, bytes((n,)), part=(4, n)) for n in (1, 2, 3, 4)]
+    for part, missing in ((parts[1], []), (parts[3], [1, 3]), (parts[0], []), (parts[3], [3])):
+        assert together.add(part) is None
+        assert together.missing(part) == missing
+    assert together.add(parts[2]) is not None
+    assert together.missing(parts[3]) == []
+
+
+def test_the_count_of_missing_parts_is_a_word_since_2019() -> None:
+    part = Message(0x0704, "00000000013912345678", 0, b"", version_2019=1, part=(2, 2))
+    assert jt808.request_parts(part, 7, [1]).body == bytes.fromhex("ffff 0001 0001")
+
+
 def test_unfinished_parts_are_bounded() -> None:
     together = jt808.Reassembly(limit=2)
     for serial in range(0, 40, 2):
@@ -152,6 +168,7 @@ def test_golden_position_of_the_standard_shape() -> None:
         (lambda m: jt808.register_ack(m, 7, 0, "abc"), 0x8100, "0005 00 616263"),
         (lambda m: jt808.set_parameters(m, 7, {0x0001: b"\0\0\0\x1e"}), 0x8103, "01 00000001 04 0000001e"),
         (lambda m: jt808.query_parameters(m, 7), 0x8104, ""),
+        (lambda m: jt808.request_parts(replace(m, part=(4, 3)), 7, [1, 4]), 0x8003, "0003 02 0001 0004"),
     ],
 )
 def test_answers_of_the_platform(build: Any, message_id: int, body: str) -> None:

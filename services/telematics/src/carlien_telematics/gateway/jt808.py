@@ -77,6 +77,9 @@ class Jt808Connection(DeviceConnection[Message]):
     def _take_record(self, message: Message, access: Access, device_id: str) -> None:
         whole = self._parts.add(message)
         if whole is None:  # the parts before the last are acknowledged with it
+            missing = self._parts.missing(message)
+            if missing:
+                self._send(jt808.request_parts(message, self._next_serial(), missing))
             return
         objection = self._objection(access, device_id)
         if objection is None and whole.encryption:

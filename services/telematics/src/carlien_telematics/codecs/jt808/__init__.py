@@ -18,6 +18,7 @@ from carlien_telematics.codecs.jt808.bodies import (
     platform_ack,
     query_parameters,
     register_ack,
+    request_parts,
     set_parameters,
     split_position_batch,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "platform_ack",
     "query_parameters",
     "register_ack",
+    "request_parts",
     "set_parameters",
     "split_position_batch",
     "unescape",

@@ -1,7 +1,7 @@
 """Bodies of the messages a terminal sends, and of the platform's answers."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, time, timedelta
 from functools import lru_cache
 from typing import Any
@@ -16,7 +16,7 @@ _CHINA = timedelta(hours=8)
 
 REGISTER, AUTHENTICATE, HEARTBEAT, LOGOUT = 0x0100, 0x0102, 0x0002, 0x0003
 TERMINAL_ACK, POSITION, POSITION_BATCH, CAN_BATCH = 0x0001, 0x0200, 0x0704, 0x0705
-PLATFORM_ACK, REGISTER_ACK, SET_PARAMETERS, QUERY_PARAMETERS = 0x8001, 0x8100, 0x8103, 0x8104
+PLATFORM_ACK, REQUEST_PARTS, REGISTER_ACK, SET_PARAMETERS, QUERY_PARAMETERS = 0x8001, 0x8003, 0x8100, 0x8103, 0x8104
 PARAMETERS = 0x0104
 HEARTBEAT_INTERVAL, REPORT_INTERVAL = 0x0001, 0x0029
 """Parameters of four bytes, in seconds (2013 table 12)."""
@@ -264,6 +264,13 @@ def platform_ack(message: Message, serial: int, result: int) -> Message:
     """0x8001 answering `message`: 0 done, 1 failed, 2 wrong, 3 not supported."""
     body = struct.pack(">HHB", message.serial, message.message_id, result)
     return Message(PLATFORM_ACK, message.terminal, serial, body, version_2019=message.version_2019)
+
+
+def request_parts(message: Message, serial: int, missing: Sequence[int]) -> Message:
+    """0x8003: asks for the missing parts (from 1) of the message that `message` is a part of. The count is a word since 2019."""
+    count = struct.pack(">B" if message.version_2019 is None else ">H", len(missing))
+    body = struct.pack(">H", message.first_serial) + count + b"".join(struct.pack(">H", number) for number in missing)
+    return Message(REQUEST_PARTS, message.terminal, serial, body, version_2019=message.version_2019)
 
 
 def register_ack(message: Message, serial: int, result: int, code: str = "") -> Message:

@@ -37,6 +37,11 @@ class Message:
     raw: bytes = field(default=b"", compare=False, repr=False)
     """As received, marks included; of a message put together from parts, all of them in order."""
 
+    @property
+    def first_serial(self) -> int:
+        """Serial of the message's first part; its own where it has no parts."""
+        return self.serial if self.part is None else self.serial - self.part[1] + 1 & 0xFFFF
+
 
 def unescape(inner: bytes) -> bytes:
     """Bytes between the marks as meant. Real terminals leave some 0x7D unescaped; the check byte is the judge of those."""

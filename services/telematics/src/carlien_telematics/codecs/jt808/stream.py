@@ -1,6 +1,7 @@
 """Messages out of a TCP stream, and sub-packages put together."""
 
 from collections import Counter, OrderedDict
+from typing import TypeAlias
 
 from carlien_telematics.codecs.errors import FrameError, Reason
 from carlien_telematics.codecs.jt808.frame import MAX_FRAME, Message, parse
@@ -51,12 +52,19 @@ MAX_PARTS = 100
 """Of one message: a hundred kilobytes, far above a batch of positions. A message said to have more is not put together."""
 
 
+_Key: TypeAlias = tuple[str, int, int]
+
+
+def _key(message: Message) -> _Key:
+    return message.terminal, message.message_id, message.first_serial
+
+
 class Reassembly:
     """Joins sub-packages. Holds at most `limit` unfinished messages, the oldest going first."""
 
     def __init__(self, limit: int = 16) -> None:
         self._limit = limit
-        self._parts: OrderedDict[tuple[str, int, int], dict[int, Message]] = OrderedDict()
+        self._parts: OrderedDict[_Key, dict[int, Message]] = OrderedDict()
         self.dropped = 0
         """Unfinished messages given up."""
 
@@ -68,7 +76,7 @@ class Reassembly:
         if not 1 <= number <= total <= MAX_PARTS:
             self.dropped += 1
             return None
-        key = (message.terminal, message.message_id, message.serial - number + 1 & 0xFFFF)
+        key = _key(message)
         parts = self._parts.setdefault(key, {})
         parts[number] = message
         if len(parts) < total:
@@ -80,3 +88,10 @@ class Reassembly:
         ordered = [parts[n] for n in sorted(parts)]
         body, raw = b"".join(part.body for part in ordered), b"".join(part.raw for part in ordered)
         return Message(message.message_id, message.terminal, key[2], body, message.encryption, message.version_2019, raw=raw)
+
+    def missing(self, message: Message) -> list[int]:
+        """Once a message's last part is there: which others of it are not. Over TCP they will not come unless they are asked for."""
+        if message.part is None or message.part[0] != message.part[1]:
+            return []
+        there = self._parts.get(_key(message), {})
+        return [number for number in range(1, message.part[0]) if number not in there] if there else []

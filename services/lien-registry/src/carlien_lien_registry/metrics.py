@@ -4,6 +4,9 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from carlien_common.metrics import at_zero
+from carlien_lien_registry.domain.alerts import AlertKind
+
 _SECONDS: Final = (0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 WRITE_SECONDS: Final = Histogram(
@@ -42,3 +45,10 @@ ANCHORS_REFUSED: Final = Counter(
 )
 ANCHORED_BLOCK: Final = Gauge("carlien_lien_registry_anchored_block", "Newest block on whose root the required organisations agree.")
 ALERTS: Final = Counter("carlien_lien_registry_alerts_total", "Alerts written, by kind (expiry_reminder, expired, change).", ("kind",))
+
+at_zero(WRITE_SECONDS, ["RegisterLien"])
+at_zero(WRITES, ["RegisterLien"], ["ok"])
+at_zero(CONFLICTS, ["read_conflict", "endorsements_differ"])
+at_zero(TRANSACTIONS, ["VALID"])
+at_zero(SEARCHES, ["true", "false"])
+at_zero(ALERTS, [kind.value for kind in AlertKind])

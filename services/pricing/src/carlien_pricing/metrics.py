@@ -4,6 +4,9 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from carlien_common.metrics import at_zero
+from carlien_pricing.domain.policy import ProductType
+
 QUOTES: Final = Counter("carlien_pricing_quotes_total", "Quotes made, by product and decision.", ("product", "decision"))
 DECLINE_REASONS: Final = Counter("carlien_pricing_decline_reasons_total", "Reasons that declined a quote.", ("reason",))
 ACCEPTED: Final = Counter("carlien_pricing_quotes_accepted_total", "Quotes accepted.")
@@ -22,3 +25,6 @@ WATCHES: Final = Gauge("carlien_pricing_watches", "Watched loans, by stage.", ("
 BOOK_HEAT: Final = Gauge(
     "carlien_pricing_watch_book_loans", "Open watched loans, by band of LTV on P50 and monitoring tier.", ("ltv_band", "tier")
 )
+
+at_zero(QUOTES, ProductType, ["offer", "decline"])
+at_zero(DEGRADED, ["valuation", "lien-registry", "telematics"])

@@ -4,6 +4,7 @@ from functools import cache
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from carlien_common.metrics import at_zero
 from carlien_valuation.domain.appraisal import Appraisal
 from carlien_valuation.domain.calibration import Light
 from carlien_valuation.domain.model_report import StoredReport
@@ -57,7 +58,16 @@ CALIBRATION_BIAS = Gauge("carlien_valuation_calibration_bias_ratio", "Mean relat
 CALIBRATION_MAPE = Gauge("carlien_valuation_calibration_mape_ratio", "Mean absolute relative error against realised prices, as a fraction.")
 CALIBRATION_SALES = Gauge("carlien_valuation_calibration_sales", "Realised sales the latest calibration counted.")
 CALIBRATION_TIME = Gauge("carlien_valuation_calibration_timestamp_seconds", "When the latest calibration was made.")
+CHALLENGER_GAIN = Gauge(
+    "carlien_valuation_calibration_challenger_gain_ratio",
+    "Champion's mean absolute relative error minus a challenger's, on the sales both can be judged by.",
+    ["model_version"],
+)
 DRIFT = Gauge("carlien_valuation_calibration_psi", "Population stability index of a feature against training.", ["feature"])
+
+at_zero(APPRAISALS, ["valued"])
+at_zero(PROFILES, ["remarked", "immaterial", "not_appraised", "older", "abstained", "refused"])
+at_zero(OUTCOMES, ["linked", "not_linked"])
 
 
 def show_calibration(stored: StoredReport) -> None:
@@ -65,6 +75,10 @@ def show_calibration(stored: StoredReport) -> None:
     report = stored.document
     for test, light in {**report["lights"], "overall": report["light"]}.items():
         CALIBRATION_LIGHT.labels(test).set(list(Light).index(Light(light)))
+    CHALLENGER_GAIN.clear()
+    for compared in report["challengers"]:
+        if compared["challenger"]:  # else too few sales
+            CHALLENGER_GAIN.labels(compared["model_version"]).set(compared["champion"]["mape"] - compared["challenger"]["mape"])
     for feature, drift in report["drift"].items():
         DRIFT.labels(feature).set(drift["psi"])
     CALIBRATION_SALES.set(report["sales"])

@@ -203,6 +203,10 @@ async def test_the_gauges_show_the_latest_report_of_the_model(database: Any) -> 
     document = {
         "lights": {"outside": "YELLOW"}, "light": "YELLOW", "drift": {"make": {"psi": 0.3}}, "sales": 120,
         "measures": {"coverage80": 0.75, "bias": 0.02, "mape": 0.09},
+        "challengers": [
+            {"model_version": "m10", "champion": {"mape": 0.09}, "challenger": {"mape": 0.08}},
+            {"model_version": "m11", "champion": {}, "challenger": {}},
+        ],
     }  # fmt: skip
     digest = await store_report(database, "calibration", "m9", document, datetime(2026, 10, 2, tzinfo=UTC))
     shown: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -215,6 +219,8 @@ async def test_the_gauges_show_the_latest_report_of_the_model(database: Any) -> 
     assert metrics.CALIBRATION_LIGHT.labels("overall")._value.get() == 2
     assert metrics.CALIBRATION_COVERAGE._value.get() == 0.75
     assert metrics.DRIFT.labels("make")._value.get() == 0.3
+    (shown_gain,) = metrics.CHALLENGER_GAIN.collect()[0].samples
+    assert (shown_gain.labels["model_version"], round(shown_gain.value, 4)) == ("m10", 0.01)
 
 
 async def test_sales_of_a_file_judge_the_model_and_the_report_is_served(

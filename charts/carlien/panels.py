@@ -129,6 +129,13 @@ LENDING = (
         colours=_limit(0.5),
     ),
     _over_time(
+        "Error of appraisals",
+        "Mean absolute relative error of the model in service: out of fold, and on realised sales (0 until a calibration has counted one).",
+        "percentunit",
+        ("max(carlien_valuation_model_mape_ratio)", "out of fold"),
+        ("max(carlien_valuation_calibration_mape_ratio)", "realised"),
+    ),
+    _over_time(
         "Searches",
         "Certificates issued an hour, with a hit or clean.",
         "short",

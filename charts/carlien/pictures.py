@@ -16,6 +16,7 @@ import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -177,13 +178,24 @@ def _bars(axes: Axes, panel: dict[str, Any], series: list[Series]) -> None:
 
 
 def _over_time(axes: Axes, panel: dict[str, Any], series: list[Series]) -> None:
+    step = min((after - before for one in series for before, after in pairwise(one.at)), default=0.0)
     for one in series:
-        at = [datetime.fromtimestamp(moment, UTC) for moment in one.at]
+        at: list[float] = []
+        values: list[float] = []
+        for moment, value in zip(one.at, one.values, strict=True):
+            if at and moment - at[-1] > 1.5 * step:
+                # No line over a time without values.
+                at.append(moment)
+                values.append(math.nan)
+            at.append(moment)
+            values.append(value)
         # A single point has no line.
-        axes.plot(at, one.values, label=one.name, marker="." if len(at) == 1 else "")  # type: ignore[arg-type]
-    _limits(axes, panel)
-    values = [value for one in series for value in one.values]
-    axes.set_ylim(min(0.0, 1.1 * min(values)), 1.1 * max(values) if max(values) > 0 else 1.0)
+        axes.plot([datetime.fromtimestamp(moment, UTC) for moment in at], values, label=one.name, marker="." if len(at) == 1 else "")  # type: ignore[arg-type]
+    limits = _limits(panel)
+    for limit, colour in limits:
+        axes.axhline(limit, color=colour, linestyle="--", linewidth=1)
+    lowest, highest = (end(value for one in series for value in one.values) for end in (min, max))
+    axes.set_ylim(min(0.0, 1.1 * lowest), 1.1 * highest if highest > 0 else 1.1 * max((limit for limit, _ in limits), default=1.0))
     locator = AutoDateLocator(maxticks=6)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))  # type: ignore[no-untyped-call]
@@ -201,12 +213,11 @@ def _over_time(axes: Axes, panel: dict[str, Any], series: list[Series]) -> None:
     )
 
 
-def _limits(axes: Axes, panel: dict[str, Any]) -> None:
+def _limits(panel: dict[str, Any]) -> list[tuple[float, str]]:
     custom = _defaults(panel).get("custom") or {}
-    if (custom.get("thresholdsStyle") or {}).get("mode") == "dashed":
-        for step in _steps(panel):
-            if step["value"] is not None:
-                axes.axhline(step["value"], color=COLOURS[step["color"]], linestyle="--", linewidth=1)
+    if (custom.get("thresholdsStyle") or {}).get("mode") != "dashed":
+        return []
+    return [(step["value"], COLOURS[step["color"]]) for step in _steps(panel) if step["value"] is not None]
 
 
 def main() -> int:

@@ -44,11 +44,13 @@ class FakeTreeStore:
     async def state(self) -> AnchorState:
         known = [anchor for anchor in self.anchors if anchor.block_number <= self.read_model]
         changed = [change.position.block_number for change in self.changes if change.position.block_number <= self.read_model]
+        newest = max(changed, default=-1)
         return AnchorState(
             self.read_model,
-            max(changed, default=-1),
+            newest,
             max((one.block_number for one in self.anchors if one.msp_id == self.own), default=-1),
             max((one.block_number for one in known if one.msp_id != self.own), default=-1),
+            tuple(org for org in self.required if all(one.block_number < newest for one in self.anchors if one.msp_id == org)),
             self.agreement(known),
         )
 

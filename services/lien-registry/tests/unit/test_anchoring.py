@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from registry_builders import discharged, registered
 from registry_tree import FakeTreeStore
+from structlog.testing import capture_logs
 
 from carlien_common.domain.errors import duplicate
 from carlien_lien_registry.domain import merkle
@@ -144,5 +145,26 @@ async def test_waiting_for_an_organisation_that_does_not_post_ends_by_itself() -
     await world.step("Org1MSP", 1.1)
     waiting = asyncio.create_task(keeper.covered(1, 60.0))
     await asyncio.sleep(0)
-    await world.step("Org1MSP", 10.0)
-    assert await waiting is False
+    with capture_logs() as logs:
+        await world.step("Org1MSP", 10.0)
+        assert await waiting is False
+        assert not logs
+        for _ in range(10):
+            await world.step("Org1MSP", 10.0)
+    assert [line["msp_ids"] for line in logs if line["event"] == "anchors_missing"] == [["Org2MSP"]], "told once, by name"
+
+
+async def test_agreement_that_goes_on_is_waited_for_however_many_changes_come() -> None:
+    world = World()
+    for number in range(1, 20):
+        world.write(registered(f"L{number}", world.height + 1))
+        for org in _ORGS:
+            world.stores[org].read_model = world.height
+            await world.step(org, 0.6)
+    newest = world.changes[-1].position.block_number
+    waiting = asyncio.create_task(world.keepers["Org1MSP"].covered(newest, 60.0))
+    for _ in range(4):
+        for org in _ORGS:
+            world.stores[org].read_model = world.height
+            await world.step(org, 0.6)
+    assert await waiting

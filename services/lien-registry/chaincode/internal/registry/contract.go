@@ -119,6 +119,11 @@ func (r *Registry) StoreDetails(ctx transaction, argument string) (string, error
 	return submit(r, ctx, argument, storeDetails)
 }
 
+// BatchStoreDetails stores the private details of up to 100 liens in the caller's collection.
+func (r *Registry) BatchStoreDetails(ctx transaction, argument string) (string, error) {
+	return submit(r, ctx, argument, batchStoreDetails)
+}
+
 // PurgeDetails removes the caller's copy of private details.
 func (r *Registry) PurgeDetails(ctx transaction, argument string) (string, error) {
 	return submit(r, ctx, argument, purgeDetails)

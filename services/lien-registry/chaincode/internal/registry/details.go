@@ -4,14 +4,16 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 
 	"github.com/hyperledger/fabric-chaincode-go/v2/shim"
 )
 
 const (
-	storeDetailsFunction = "StoreDetails"
-	detailsField         = "details"
-	longestDetails       = 16 << 10
+	storeDetailsFunction      = "StoreDetails"
+	batchStoreDetailsFunction = "BatchStoreDetails"
+	detailsField              = "details"
+	longestDetails            = 16 << 10
 )
 
 // checkTransient refuses transient data anywhere but where it belongs. An endorser executes on what it is sent: transient
@@ -22,8 +24,8 @@ func checkTransient(stub shim.ChaincodeStubInterface) error {
 		return ledgerFailed("read the transient data")
 	}
 	function, _ := stub.GetFunctionAndParameters()
-	if len(transient) > 0 && function != storeDetailsFunction {
-		return invalid("transient", "TRANSIENT_FORBIDDEN", "Only StoreDetails takes transient data, sent to own peers alone.")
+	if len(transient) > 0 && function != storeDetailsFunction && function != batchStoreDetailsFunction {
+		return invalid("transient", "TRANSIENT_FORBIDDEN", "Only StoreDetails and BatchStoreDetails take transient data, sent to own peers alone.")
 	}
 	return nil
 }
@@ -38,14 +40,56 @@ type DetailsStored struct {
 	DetailsHash        string `json:"details_hash"`
 }
 
-// storeDetails puts the private details into the collection of the secured party's organisation, if they are those whose
-// hash the registration carries. It writes nothing else, so its own organisation's endorsement is enough.
+// DetailsBatchStored names what a batch stored.
+type DetailsBatchStored struct {
+	Stored []*DetailsStored `json:"stored"`
+}
+
 func storeDetails(c *call, asked numberArguments) (*DetailsStored, error) {
-	details, err := c.transientDetails()
+	transient, err := c.transientDetails(1)
 	if err != nil {
 		return nil, err
 	}
-	lien, err := c.lien("registration_number", asked.RegistrationNumber)
+	return c.store("registration_number", asked.RegistrationNumber, transient[detailsField])
+}
+
+type numbersArguments struct {
+	RegistrationNumbers []string `json:"registration_numbers"`
+}
+
+// batchStoreDetails stores the details of several registrations, all or none: whoever is refused sends them one by one.
+func batchStoreDetails(c *call, asked numbersArguments) (*DetailsBatchStored, error) {
+	numbers := asked.RegistrationNumbers
+	if len(numbers) < 1 || len(numbers) > largestBatch {
+		return nil, invalid("registration_numbers", "BATCH_SIZE", "A batch has 1 to %d items.", largestBatch)
+	}
+	transient, err := c.transientDetails(len(numbers))
+	if err != nil {
+		return nil, err
+	}
+	answer, seen := &DetailsBatchStored{}, map[string]bool{}
+	for item, number := range numbers {
+		field := fmt.Sprintf("registration_numbers[%d]", item)
+		if seen[number] {
+			return nil, invalid(field, "NUMBER_REPEATED", "A registration stands once in a batch.")
+		}
+		seen[number] = true
+		stored, err := c.store(field, number, transient[number])
+		if err != nil {
+			return nil, err
+		}
+		answer.Stored = append(answer.Stored, stored)
+	}
+	return answer, nil
+}
+
+// store puts private details into the collection of the secured party's organisation, if they are those whose hash the
+// registration carries. It writes nothing else, so its own organisation's endorsement is enough.
+func (c *call) store(field, number string, details []byte) (*DetailsStored, error) {
+	if err := checkDetails(details); err != nil {
+		return nil, err
+	}
+	lien, err := c.lien(field, number)
 	if err != nil {
 		return nil, err
 	}
@@ -66,21 +110,31 @@ func storeDetails(c *call, asked numberArguments) (*DetailsStored, error) {
 	return &DetailsStored{lien.RegistrationNumber, lien.DetailsHash}, nil
 }
 
-func (c *call) transientDetails() ([]byte, error) {
+// transientDetails returns the transient data, which has so many fields.
+func (c *call) transientDetails(fields int) (map[string][]byte, error) {
 	transient, err := c.stub.GetTransient()
 	if err != nil {
 		return nil, ledgerFailed("read the transient data")
 	}
-	details := transient[detailsField]
-	if len(transient) != 1 || len(details) == 0 {
-		return nil, invalid("transient", "DETAILS_MISSING", "The transient data has the one field details.")
+	if len(transient) != fields {
+		return nil, errDetailsMissing
+	}
+	return transient, nil
+}
+
+func checkDetails(details []byte) error {
+	if len(details) == 0 {
+		return errDetailsMissing
 	}
 	var document map[string]json.RawMessage
 	if len(details) > longestDetails || json.Unmarshal(details, &document) != nil {
-		return nil, invalid("transient", "DETAILS_FORM", "Details are a JSON object of at most %d bytes.", longestDetails)
+		return invalid("transient", "DETAILS_FORM", "Details are a JSON object of at most %d bytes.", longestDetails)
 	}
-	return details, nil
+	return nil
 }
+
+var errDetailsMissing = invalid("transient", "DETAILS_MISSING",
+	"The transient data has the one field details, in a batch one field per registration number.")
 
 // Details is what an organisation stored of its own lien.
 type Details struct {

@@ -102,6 +102,37 @@ func TestDetailsStayWithTheirOrganisation(t *testing.T) {
 	expect(t, "purged twice", refused(ledger, org1, "PurgeDetails", number).Reason, "DETAILS_UNKNOWN")
 }
 
+func TestDetailsOfSeveralLiensAreStoredAtOnceOrNotAtAll(t *testing.T) {
+	ledger := newLedger(t)
+	numbers, transient := []string{}, map[string][]byte{}
+	for at := range 3 {
+		details := fmt.Sprintf(`{"salt":"%d"}`, at)
+		lien := submitted[Lien](ledger, org1, "RegisterLien", lienOf(car).with(fields{"details_hash": hash(details)}))
+		numbers = append(numbers, lien.RegistrationNumber)
+		transient[lien.RegistrationNumber] = []byte(details)
+	}
+	store := func(caller identity, numbers []string, transient map[string][]byte) *endorsed {
+		return ledger.propose(caller, "BatchStoreDetails", fields{"registration_numbers": numbers}.json(), transient)
+	}
+	expect(t, "another org", refusal(t, store(org2, numbers, transient)).Reason, "NOT_SECURED_PARTY")
+	expect(t, "none", refusal(t, store(org1, []string{}, nil)).Reason, "BATCH_SIZE")
+	expect(t, "too many", refusal(t, store(org1, make([]string, 101), transient)).Reason, "BATCH_SIZE")
+	expect(t, "one too few", refusal(t, store(org1, numbers[:2], transient)).Reason, "DETAILS_MISSING")
+	expect(t, "one twice", refusal(t, store(org1, []string{numbers[0], numbers[0], numbers[1]}, transient)).Reason, "NUMBER_REPEATED")
+	swapped := map[string][]byte{numbers[0]: transient[numbers[1]], numbers[1]: transient[numbers[0]], numbers[2]: transient[numbers[2]]}
+	expect(t, "another's", refusal(t, store(org1, numbers, swapped)).Reason, "DETAILS_MISMATCH")
+	unknown := refusal(t, store(org1, []string{numbers[0], "L1"}, map[string][]byte{numbers[0]: transient[numbers[0]], "L1": []byte("{}")}))
+	expect(t, "which one", unknown.Metadata["field"], "registration_numbers[1]")
+
+	transaction := store(org1, numbers, transient)
+	expect(t, "public writes", len(transaction.stub.writes), 0)
+	expect(t, "committed", ledger.commit(transaction), "VALID")
+	for _, number := range numbers {
+		told := evaluated[Details](ledger, org1, "GetDetails", fields{"registration_number": number})
+		expect(t, "read", told.Details, string(transient[number]))
+	}
+}
+
 func TestDisputes(t *testing.T) {
 	ledger := newLedger(t)
 	lien := submitted[Lien](ledger, org1, "RegisterLien", lienOf(car))

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Final
 
 from carlien_common.domain.errors import DomainError, exhausted, unavailable
@@ -45,7 +45,7 @@ class FabricLedger:
         arguments = [argument.encode() for argument in call.arguments]
         return await self._endorse(lambda: gateway.endorse(call.function, arguments))
 
-    async def endorse_privately(self, function: str, arguments: Sequence[str], transient: dict[str, bytes]) -> Endorsed:
+    async def endorse_privately(self, function: str, arguments: Sequence[str], transient: Mapping[str, bytes]) -> Endorsed:
         """Endorse by own-organisation peers only: they alone may see transient data."""
         encoded = [argument.encode() for argument in arguments]
         own = [self._client.msp_id]

@@ -80,10 +80,14 @@ class MortgageAssetDetails:
         """Take the ledger."""
         self._ledger = ledger
 
-    async def store_details(self, registration_number: str, details: bytes) -> Endorsed:
-        """Have the details endorsed by own peers."""
-        argument = json.dumps({"registration_number": registration_number})
-        return await self._ledger.endorse_privately("StoreDetails", [argument], {"details": details})
+    async def store_details(self, details: Mapping[str, bytes]) -> Endorsed:
+        """Have the details of these registrations endorsed by own peers, all or none."""
+        if len(details) > 1:
+            argument = json.dumps({"registration_numbers": list(details)})
+            return await self._ledger.endorse_privately("BatchStoreDetails", [argument], details)
+        ((number, private),) = details.items()
+        argument = json.dumps({"registration_number": number})
+        return await self._ledger.endorse_privately("StoreDetails", [argument], {"details": private})
 
     async def has_details(self, registration_number: str) -> bool:
         """Say whether the own collection has them."""

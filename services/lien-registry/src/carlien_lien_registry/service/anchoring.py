@@ -24,8 +24,10 @@ _POST_SECONDS: Final = 1.0
 _WAKE_SECONDS: Final = 1.0
 # A posted root that hasn't shown up after this is taken for lost.
 _LOST_SECONDS: Final = 10.0
-# Changes that stay without agreement for so long: some organisation doesn't post, waiting for it is in vain.
+# So long without a new agreement although there are changes: some organisation doesn't post, waiting for it is in vain.
 _STALLED_SECONDS: Final = 5.0
+# So long, and somebody should look after it.
+_MISSED_SECONDS: Final = 60.0
 # From so many changed buckets on the work is done in a thread, since it would hold up calls.
 _MANY: Final = 2_000
 
@@ -72,6 +74,7 @@ class Anchoring:
         self._changed = -1
         self._looked_at = -1
         self._unsettled_since: float | None = None
+        self._missed: tuple[str, ...] = ()
         self._sent = (-1, float("-inf"))
         self._moved = asyncio.Condition()
 
@@ -159,7 +162,7 @@ class Anchoring:
             await asyncio.to_thread(self._tree.write, nodes)
         else:
             self._tree.write(nodes)
-        self._agreement = agreed
+        self._agreement, self._unsettled_since = agreed, None
         metrics.ANCHORED_BLOCK.set(agreed.block_number)
         if self._tip is not None:
             if self._tip.block_number <= agreed.block_number:
@@ -169,10 +172,19 @@ class Anchoring:
 
     async def _look(self, state: AnchorState) -> None:
         self._changed, self._looked_at = state.changed, state.read_model
-        if self._changed <= self._base_block:
-            self._unsettled_since = None
+        if self._agreement is not None and self._changed <= self._base_block:
+            self._unsettled_since, self._missed = None, ()
         elif self._unsettled_since is None:
             self._unsettled_since = self._clock()
+        elif self._clock() - self._unsettled_since > _MISSED_SECONDS and state.silent != self._missed:
+            self._missed = state.silent
+            log.warning(
+                "anchors_missing",
+                msp_ids=list(state.silent),
+                agreed_block=self._base_block,
+                hint="certificates carry no proof of what came after agreed_block (-1: none at all) until each of these organisations "
+                "posts roots; CARLIEN_ANCHOR_MSP_IDS names the organisations that must (all members of the channel where it is unset)",
+            )
         async with self._moved:
             self._moved.notify_all()
 

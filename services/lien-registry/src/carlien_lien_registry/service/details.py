@@ -6,15 +6,22 @@ is found by its row and sent again until the ledger has it, and then the row goe
 
 import asyncio
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from carlien_common.domain.errors import DomainError
+from carlien_common.logs import get_logger
 from carlien_lien_registry.service.ports import Endorsed, OutcomeUnknown
 
+log = get_logger(__name__)
+
 _IDLE_SECONDS: Final = 1.0
-_BATCH: Final = 8
+# Registrations come first, but under a load that doesn't end their details must follow, too.
+_YIELD_SECONDS: Final = 10.0
+# What goes to the ledger in one transaction, and how many of those that failed before are sent, each alone, beside it.
+_TOGETHER: Final = 100
+_ALONE: Final = 8
 _MAX_DELAY: Final = dt.timedelta(minutes=5)
 
 
@@ -32,15 +39,15 @@ class DueDetails:
 class DetailsStore(Protocol):
     """Details on their way."""
 
-    async def due(self, limit: int) -> Sequence[DueDetails]:
-        """Return details of committed registrations that are to be sent (again) now."""
+    async def due(self, limit: int, *, again: bool) -> Sequence[DueDetails]:
+        """Return details of committed registrations that are to be sent now: for the first time, or `again`."""
         ...
 
-    async def done(self, one: DueDetails) -> None:
+    async def done(self, sent: Sequence[DueDetails]) -> None:
         """Forget them: the ledger has them."""
         ...
 
-    async def later(self, one: DueDetails, delay: dt.timedelta) -> None:
+    async def later(self, failed: Sequence[DueDetails], delay: dt.timedelta) -> None:
         """Try again after the delay."""
         ...
 
@@ -48,8 +55,8 @@ class DetailsStore(Protocol):
 class DetailsLedger(Protocol):
     """The private collection."""
 
-    async def store_details(self, registration_number: str, details: bytes) -> Endorsed:
-        """Have the details endorsed by own peers; DomainError."""
+    async def store_details(self, details: Mapping[str, bytes]) -> Endorsed:
+        """Have the details of these registrations endorsed by own peers, all or none; DomainError."""
         ...
 
     async def has_details(self, registration_number: str) -> bool:
@@ -62,7 +69,7 @@ class DetailsLedger(Protocol):
 
 
 class DetailsKeeper:
-    """Sends details after their registrations, a few at a time so that registrations come first."""
+    """Sends details after their registrations, many in one transaction; where that fails, each by itself from then on."""
 
     def __init__(
         self,
@@ -80,24 +87,40 @@ class DetailsKeeper:
     async def run(self) -> None:
         """Keep at it for good."""
         while True:
-            sent = 0
+            await self._let_registrations_pass()
             try:
-                due = await self._store.due(1 if self._is_busy() else _BATCH)
-                sent = sum(await asyncio.gather(*(self._send(one) for one in due)))
+                while await self.step():
+                    pass
             except Exception as error:
                 if not self._is_transient(error):
                     raise
-            if sent < _BATCH:
-                await asyncio.sleep(_IDLE_SECONDS)
+            await asyncio.sleep(_IDLE_SECONDS)
 
-    async def _send(self, one: DueDetails) -> bool:
+    async def _let_registrations_pass(self) -> None:
+        for _ in range(int(_YIELD_SECONDS / _IDLE_SECONDS)):
+            if not self._is_busy():
+                return
+            await asyncio.sleep(_IDLE_SECONDS)
+
+    async def step(self) -> bool:
+        """Send what is due, as much as goes at once; True where there may be more."""
+        fresh = await self._store.due(_TOGETHER, again=False)
+        failed = await self._store.due(_ALONE, again=True)
+        groups = [group for group in (fresh, *([one] for one in failed)) if group]
+        sent = await asyncio.gather(*(self._send(group) for group in groups))
+        return any(sent) and (len(fresh) == _TOGETHER or len(failed) == _ALONE)
+
+    async def _send(self, group: Sequence[DueDetails]) -> bool:
+        first = group[0]
         try:
             # An earlier try may have been committed without our learning of it.
-            if not (one.tries and await self._ledger.has_details(one.registration_number)):
-                await self._ledger.commit(await self._ledger.store_details(one.registration_number, one.details))
-        except (DomainError, OutcomeUnknown):
-            delay = min(_MAX_DELAY, dt.timedelta(seconds=2**one.tries)) if one.tries < 16 else _MAX_DELAY
-            await self._store.later(one, delay)
+            if not (first.tries and await self._ledger.has_details(first.registration_number)):
+                details = {one.registration_number: one.details for one in group}
+                await self._ledger.commit(await self._ledger.store_details(details))
+        except (DomainError, OutcomeUnknown) as error:
+            log.warning("details_delayed", details=len(group), tries=first.tries + 1, error=str(error))
+            delay = min(_MAX_DELAY, dt.timedelta(seconds=2**first.tries)) if first.tries < 16 else _MAX_DELAY
+            await self._store.later(group, delay)
             return False
-        await self._store.done(one)
+        await self._store.done(group)
         return True

@@ -246,12 +246,16 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class AnchorState:
-    """Block numbers, -1 for none: read model, last change of the registry, newest root of ours, and of others (known blocks only)."""
+    """Block numbers, -1 for none: read model, last change of the registry, newest root of ours, and of others (known blocks only).
+
+    `silent` are the required organisations that haven't posted a root since that change.
+    """
 
     read_model: int
     changed: int
     own: int
     others: int
+    silent: tuple[str, ...]
     agreed: Agreement | None
 
 

@@ -19,14 +19,13 @@ _CHANGED: Final = "SELECT DISTINCT unnest(buckets) AS bucket FROM tree_changes W
 _PREFETCH: Final = 20_000
 # Posted roots that are looked at for agreement: of these many newest blocks.
 _LOOKED_AT: Final = 1_000
-_STATE: Final = """
-    SELECT c.block_number,
-        coalesce((SELECT max(block_number) FROM tree_changes), -1) AS changed,
-        coalesce((SELECT max(block_number) FROM anchors WHERE msp_id = $1), -1) AS own,
-        coalesce((
-            SELECT max(block_number) FROM anchors WHERE msp_id <> $1 AND msp_id = ANY($2) AND block_number <= c.block_number
-        ), -1) AS others
-    FROM ledger_checkpoint c"""
+_STATE: Final = f"""
+    SELECT c.block_number, coalesce((SELECT max(block_number) FROM tree_changes), -1) AS changed, a.msp_id, a.posted, a.known
+    FROM ledger_checkpoint c LEFT JOIN LATERAL (
+        SELECT msp_id, max(block_number) AS posted, max(block_number) FILTER (WHERE block_number <= c.block_number) AS known
+        FROM (SELECT msp_id, block_number FROM anchors ORDER BY block_number DESC LIMIT {_LOOKED_AT}) newest
+        GROUP BY msp_id
+    ) a ON true"""  # noqa: S608 - a constant
 _AGREEMENTS: Final = f"""
     SELECT block_number, root, array_agg(msp_id ORDER BY msp_id) AS msp_ids FROM (
         SELECT * FROM anchors WHERE block_number <= (SELECT block_number FROM ledger_checkpoint)
@@ -123,15 +122,16 @@ class PostgresTree:
 
     async def state(self) -> AnchorState:
         """Return where the registry and its anchors stand."""
-        row = await self._pool.fetchrow(
-            _STATE,
-            self._own,
-            self._required,
-        )
-        if row is None:
+        rows = await self._pool.fetch(_STATE)
+        if not rows:
             raise LookupError("the checkpoint row is missing: the schema wasn't migrated")
+        read_model, changed = rows[0]["block_number"], rows[0]["changed"]
+        posted = {row["msp_id"]: row["posted"] for row in rows}
+        known = [row["known"] for row in rows if row["msp_id"] in self._required and row["msp_id"] != self._own]
+        silent = tuple(msp_id for msp_id in self._required if posted.get(msp_id, -1) < max(0, changed))
         agreed = await self.agreements(1)
-        return AnchorState(row["block_number"], row["changed"], row["own"], row["others"], agreed[0] if agreed else None)
+        others = max((block for block in known if block is not None), default=-1)
+        return AnchorState(read_model, changed, posted.get(self._own, -1), others, silent, agreed[0] if agreed else None)
 
     async def agreements(self, limit: int) -> Sequence[Agreement]:
         """Return the newest blocks on whose root all required organisations agree, newest first."""

@@ -32,37 +32,34 @@ class PostgresWrites:
 
     async def begin(self, request: WriteRequest, endorsed: Endorsed) -> Write:
         """Store it PENDING; a FAILED one of that name starts anew, a live one of another process is returned instead."""
-        query = f"""
-            INSERT INTO ledger_writes
-                (org, rpc, idempotency_key, fingerprint, function, arguments, as_registrar, state, attempt, tx_id, envelope,
-                 result, context)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, 'PENDING', 1, $8, $9, $10, $11)
-            ON CONFLICT (org, rpc, idempotency_key) DO UPDATE SET
-                state = 'PENDING', attempt = 1, tx_id = excluded.tx_id, envelope = excluded.envelope, error = NULL,
-                result = excluded.result, context = excluded.context, function = excluded.function,
-                arguments = excluded.arguments, as_registrar = excluded.as_registrar, updated_at = now()
-            WHERE ledger_writes.state = 'FAILED' AND ledger_writes.fingerprint = excluded.fingerprint
-            RETURNING {_COLUMNS}"""  # noqa: S608 - constants
         call = request.call
-        arguments = (
+        # One statement is one round trip, and a transaction by itself.
+        write_id = await self._pool.fetchval(
+            """
+            WITH written AS (
+                INSERT INTO ledger_writes
+                    (org, rpc, idempotency_key, fingerprint, function, arguments, as_registrar, state, attempt, tx_id, envelope,
+                     result, context)
+                VALUES ($1, $2, $3, $4, $5, $6, $7, 'PENDING', 1, $8, $9, $10, $11)
+                ON CONFLICT (org, rpc, idempotency_key) DO UPDATE SET
+                    state = 'PENDING', attempt = 1, tx_id = excluded.tx_id, envelope = excluded.envelope, error = NULL,
+                    result = excluded.result, context = excluded.context, function = excluded.function,
+                    arguments = excluded.arguments, as_registrar = excluded.as_registrar, updated_at = now()
+                WHERE ledger_writes.state = 'FAILED' AND ledger_writes.fingerprint = excluded.fingerprint
+                RETURNING write_id
+            ), private AS (
+                INSERT INTO private_details (write_id, details, details_hash)
+                SELECT write_id, details, encode(sha256(details), 'hex') FROM written, unnest($12::bytea[]) details
+                ON CONFLICT DO NOTHING
+            )
+            SELECT write_id FROM written""",
             *(request.org, request.rpc, request.key, request.fingerprint),
             *(call.function, list(call.arguments), call.as_registrar, endorsed.tx_id, endorsed.envelope),
-            *(endorsed.result, request.context),
+            *(endorsed.result, request.context, list(request.details)),
         )
-        if not request.details:
-            row = await self._pool.fetchrow(query, *arguments)
-        else:
-            async with self._pool.acquire() as conn, conn.transaction():
-                row = await conn.fetchrow(query, *arguments)
-                if row is not None:
-                    await conn.execute(
-                        "INSERT INTO private_details (write_id, details, details_hash) "
-                        "SELECT $1, details, encode(sha256(details), 'hex') FROM unnest($2::bytea[]) details ON CONFLICT DO NOTHING",
-                        row["write_id"],
-                        list(request.details),
-                    )
-        if row is not None:
-            return _write(row)
+        if write_id is not None:
+            named = (request.org, request.rpc, request.key)
+            return Write(write_id, *named, request.fingerprint, call, WriteState.PENDING, 1, endorsed, context=request.context)
         found = await self.find(request.org, request.rpc, request.key)
         if found is None:
             raise LookupError("a write can't vanish")

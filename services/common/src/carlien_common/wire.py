@@ -45,10 +45,9 @@ def money_from_proto(message: MoneyMessage | None, field: str) -> Money:
     units, nanos = message.units, message.nanos
     if abs(nanos) >= _BILLION or (units > 0 > nanos) or (units < 0 < nanos):
         raise invalid(field, "AMOUNT_INVALID", "nanos must lie within ±999,999,999 and have the sign of units.")
-    amount = Decimal(units) + Decimal(nanos) * _NANO
     if nanos % 10 ** (9 - MINOR_UNITS[currency]):
         raise invalid(field, "AMOUNT_PRECISION", f"{currency} has {MINOR_UNITS[currency]} decimals.")
-    return Money(amount, currency).quantized()
+    return Money(Decimal(units) + Decimal(nanos) * _NANO if nanos else Decimal(units), currency).quantized()
 
 
 def money_to_proto(money: Money) -> MoneyMessage:

@@ -3,6 +3,8 @@
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported below
+# Before numpy is: the matrices of a batch are small, and a second thread would spin for its share of them longer than it works.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import gc
 import time

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import mul
 from typing import Final
 
 from carlien_common.domain.errors import invalid
@@ -46,7 +47,7 @@ class Vin:
 
 def check_digit(vin: str) -> str:
     """What position 9 of these 17 characters must be (ISO 3779 annex, 49 CFR 565.15): weighted sum mod 11, 10 is X."""
-    remainder = sum(_VALUES[character] * weight for character, weight in zip(vin, _WEIGHTS, strict=True)) % 11
+    remainder = sum(map(mul, map(_VALUES.__getitem__, vin), _WEIGHTS)) % 11
     return "X" if remainder == 10 else str(remainder)
 
 

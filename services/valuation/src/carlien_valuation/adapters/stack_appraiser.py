@@ -1,6 +1,5 @@
 """The trained stack behind the Appraiser protocol: points become plain columns, one batch for all."""
 
-import dataclasses
 import math
 from bisect import bisect
 from collections.abc import Sequence
@@ -15,7 +14,7 @@ from carlien_valuation.listings.cells import normalise
 from carlien_valuation.listings.read import EPOCH
 from carlien_valuation.service.ports import Point, Spread, Support
 from carlien_valuation.training.columns import CATEGORIES, Cars, displacement_in, year_in
-from carlien_valuation.training.saved import BUCKETS, SavedNetwork
+from carlien_valuation.training.saved import SavedNetwork
 from carlien_valuation.training.store import Model, load_model
 
 
@@ -86,10 +85,9 @@ class StackAppraiser:
         return distances[above - 1] + share * (distances[above] - distances[above - 1])
 
     def warm(self) -> None:
-        """Run every compiled shape once, so that the first caller doesn't wait for a compiler."""
+        """Have everything compiled, so that the first caller doesn't wait for it."""
         car = Car("", next(iter(self.model.stack.encoder.target.tables[0]), ""), "")
-        for size in BUCKETS:  # each as that many descriptions, so that both halves of the networks meet it
-            self.values([Point(dataclasses.replace(car, trim=str(number)), self.data_cutoff, 1.0, 10_000.0) for number in range(size)])
+        self.values([Point(car, self.data_cutoff, 1.0, 10_000.0)])
 
     def _guarded(self, points: Sequence[Point]) -> Cars:
         grades = [point.car.grade if point.condition else None for point in points]

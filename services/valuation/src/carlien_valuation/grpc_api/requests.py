@@ -25,6 +25,10 @@ _USAGES: Final = {
     vehicle_pb2.USAGE_NATURE_UNSPECIFIED: Usage.PRIVATE,
     **{vehicle_pb2.UsageNature.Value(f"USAGE_NATURE_{usage}"): usage for usage in Usage},
 }
+_FUELS: Final = {
+    **{number: name.removeprefix("FUEL_TYPE_") for name, number in vehicle_pb2.FuelType.items()},
+    vehicle_pb2.FUEL_TYPE_UNSPECIFIED: "",
+}
 
 
 def appraise_request(message: valuation_service_pb2.AppraiseRequest, today: date) -> Request:
@@ -161,9 +165,9 @@ def grade_of_condition(message: vehicle_pb2.Condition, field: str) -> int | None
 
 
 def _fuel(value: vehicle_pb2.FuelType.ValueType) -> str:
-    if value not in vehicle_pb2.FuelType.values():
+    if value not in _FUELS:
         raise invalid("vehicle.fuel_type", "FUEL_UNKNOWN", "This fuel type isn't known.")
-    return "" if value == vehicle_pb2.FUEL_TYPE_UNSPECIFIED else str(vehicle_pb2.FuelType.Name(value)).removeprefix("FUEL_TYPE_")
+    return _FUELS[value]
 
 
 def text_of(text: str, field: str, *, required: bool = False) -> str:

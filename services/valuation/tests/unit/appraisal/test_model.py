@@ -188,3 +188,23 @@ def test_training_is_reproducible_from_its_seed(sample: tuple[Path, Path]) -> No
 
 def test_the_cutoff_is_the_last_listing(appraiser: StackAppraiser) -> None:
     assert date(2026, 6, 20) < appraiser.data_cutoff <= date(2026, 6, 30)
+
+
+def test_served_networks_answer_as_the_compiled_ones(model_directory: Path) -> None:
+    import tensorflow as tf
+
+    from carlien_valuation.training.net import NetInputs
+    from carlien_valuation.training.saved import SavedNetwork
+
+    loaded = tf.saved_model.load(str(model_directory / "network"))
+    (_, free), (_, codes) = (tuple(spec.shape) for spec in loaded.tower.input_signature)
+    random = np.random.default_rng(3)
+    inputs = NetInputs(
+        random.random((500, loaded.head.input_signature[0].shape[1]), np.float32),
+        (50 * random.normal(size=(40, free))).astype(np.float32),
+        np.column_stack([random.integers(0, table.shape[0], 40) for table in loaded.nets[0].embeddings]).astype(np.int32),
+        random.integers(0, 40, 500),
+    )
+    assert codes == inputs.codes.shape[1]
+    compiled = loaded.head(inputs.guarded, tf.gather(loaded.tower(inputs.free, inputs.codes), inputs.rows))
+    np.testing.assert_allclose(SavedNetwork(model_directory / "network").predict(inputs), compiled, rtol=1e-4, atol=1e-4)

@@ -203,6 +203,29 @@ async def test_what_has_arrived_is_gathered_in_order() -> None:
     assert max(map(len, batches)) <= 4
 
 
+async def test_a_batch_waits_a_moment_for_what_the_transport_hands_over_one_by_one() -> None:
+    async def slowly() -> AsyncIterator[int]:
+        for item in range(20):
+            await asyncio.sleep(0)  # as grpc.aio: a message takes turns of the event loop to be read
+            yield item
+
+    assert [len(batch) async for batch in gathered(slowly(), 8, patience_s=60)] == [8, 8, 4]
+
+
+async def test_a_message_without_a_successor_is_not_held_up() -> None:
+    more = asyncio.Event()
+
+    async def first_alone() -> AsyncIterator[int]:
+        yield 1
+        await more.wait()
+        yield 2
+
+    async with aclosing(gathered(first_alone(), 8)) as batches:
+        assert await anext(batches) == [1]
+        more.set()
+        assert await anext(batches) == [2]
+
+
 async def test_a_broken_stream_yields_what_came_before_and_then_its_error() -> None:
     batches = gathered(stream(1, 2, fail=True), 4)
     seen: list[int] = []

@@ -3,19 +3,22 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import date
+from functools import lru_cache
 
 from carlien_common.failures import is_transient
 from carlien_common.logs import get_logger
 from carlien_valuation.domain.car import Car
 from carlien_valuation.domain.index_publication import Publication
 from carlien_valuation.domain.residual import ResidualPolicy, Trend, trend
-from carlien_valuation.service.appraise import NoIndex
+from carlien_valuation.service.appraise import at_cutoff
 from carlien_valuation.service.index import IndexFeed, IndexStore
 from carlien_valuation.service.ports import IndexReading
 
 log = get_logger(__name__)
 
 MAX_DELAY_S = 10.0
+READINGS = 4096
+"""Segments and dates whose readings are kept at hand."""
 
 
 class PublishedIndex:
@@ -27,6 +30,7 @@ class PublishedIndex:
     def __init__(self, region: str) -> None:
         self._region = region
         self._latest: dict[str, Publication] = {}
+        self._read = lru_cache(READINGS)(self._reading)
 
     def update(self, publications: Sequence[Publication]) -> None:
         """Take the latest vintages; those of other regions and methods are left aside."""
@@ -35,17 +39,25 @@ class PublishedIndex:
             for publication in publications
             if publication.key.region == self._region and publication.key.method == "hedonic"
         }
+        self._read.cache_clear()
 
     def of(self, car: Car) -> Publication | None:
         """The index a car's value moves with."""
-        return self._latest.get(f"make:{car.make.strip().casefold()}") or self._latest.get("all")
+        return self._latest.get(self._segment(car))
+
+    def _segment(self, car: Car) -> str:
+        segment = f"make:{car.make.strip().casefold()}"
+        return segment if segment in self._latest else "all"
 
     def read(self, car: Car, cutoff: date, day: date) -> IndexReading:
         """Level at a day, and relative to that at the model's cutoff; one that starts after the cutoff moves nothing."""
-        publication = self.of(car)
+        return self._read(self._segment(car), cutoff, day)
+
+    def _reading(self, segment: str, cutoff: date, day: date) -> IndexReading:
+        publication = self._latest.get(segment)
         now = publication.level_at(day) if publication else None
         if publication is None or now is None:
-            return NoIndex().read(car, cutoff, day)
+            return at_cutoff(cutoff)
         then = publication.level_at(cutoff)
         return IndexReading(f"{publication.vintage:%Y-%m}", now, now / then if then else 1.0)
 

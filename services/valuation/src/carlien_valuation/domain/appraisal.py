@@ -129,12 +129,12 @@ def waterfall(levels: dict[str, float], scale: int) -> tuple[tuple[tuple[str, in
     `levels` maps each factor, in the order the value is built up, to the value once that factor is included; `scale` is minor units
     per unit of currency. Levels are rounded to the minor unit first and steps are their differences, so nothing is lost between them.
     """
-    before = 0
+    before, last = 0, math.nan
     amounts: dict[str, int] = {}
     for factor, level in levels.items():
-        after = units(level, scale)
+        after = before if level == last else units(level, scale)
         amounts[factor] = after - before
-        before = after
+        before, last = after, level
     return tuple((factor, amounts[factor]) for factor in FACTORS if factor in amounts), before
 
 
@@ -151,6 +151,11 @@ def scale_of(currency: str) -> int:
 def of_units(amount: int, currency: str) -> Money:
     """Minor units as money."""
     return Money(Decimal(amount).scaleb(-MINOR_UNITS[currency]), currency)
+
+
+def in_units(amount: Money) -> int:
+    """Money in minor units, rounded half up."""
+    return int(amount.quantized().amount.scaleb(MINOR_UNITS[amount.currency]))
 
 
 def money(amount: float, currency: str) -> Money:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from carlien_common.domain.money import Money
+from carlien_valuation.domain.appraisal import in_units, of_units
 
 
 class Cause(StrEnum):
@@ -29,42 +30,61 @@ _CHAIN = (Cause.MARKET, Cause.AGE, Cause.MILEAGE, Cause.USAGE, Cause.CONDITION)
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Signed amounts per cause; they sum to new less previous value exactly."""
+    """Signed amounts per cause, in minor units of the currency; they sum to new less previous value exactly.
 
-    amounts: Mapping[Cause, Money]
-    previous: Money
-    current: Money
+    They become Money where one is asked for: a book makes tens of thousands a second.
+    """
+
+    units: Mapping[Cause, int]
+    previous_units: int
+    current_units: int
+    currency: str
+
+    @property
+    def amounts(self) -> dict[Cause, Money]:
+        """As money."""
+        return {cause: of_units(units, self.currency) for cause, units in self.units.items()}
+
+    @property
+    def previous(self) -> Money:
+        """The previous value."""
+        return of_units(self.previous_units, self.currency)
+
+    @property
+    def current(self) -> Money:
+        """The new one."""
+        return of_units(self.current_units, self.currency)
+
+    @property
+    def market_loss_units(self) -> int:
+        """Fall the market caused; negative for a rise."""
+        return -self.units[Cause.MARKET]
+
+    @property
+    def driver_loss_units(self) -> int:
+        """Fall the driver caused; negative for a rise."""
+        return -sum(self.units[cause] for cause in DRIVER)
 
     @property
     def market_loss(self) -> Money:
-        """Fall the market caused; negative for a rise."""
-        return self._zero - self.amounts[Cause.MARKET]
+        """As money."""
+        return of_units(self.market_loss_units, self.currency)
 
     @property
     def driver_loss(self) -> Money:
-        """Fall the driver caused; negative for a rise."""
-        total = self._zero
-        for cause in DRIVER:
-            total = total - self.amounts[cause]
-        return total
-
-    @property
-    def _zero(self) -> Money:
-        return self.current - self.current
+        """As money."""
+        return of_units(self.driver_loss_units, self.currency)
 
 
-def explain(
-    previous: Money, factors: Mapping[Cause, float], battery: Money | None, current: Money, counted: Money | None = None
-) -> Changes:
+def explain(previous: Money, factors: Mapping[Cause, float], battery: Money | None, current: int, counted: Money | None = None) -> Changes:
     """Walk from the previous value by the factor of each cause (1 where it isn't given), then the battery's amount; what is left
-    to the new value is the model's. `counted`: what the battery had added to the previous value; factors don't apply to that part.
+    to the new value is the model's. `current`: the new value in minor units. `counted`: what the battery had added to the previous value;
+    factors don't apply to that part.
 
     Each level is rounded to the minor unit before the difference is taken, in whole numbers of it, so nothing is lost between them.
     """
-    previous, current = previous.quantized(), current.quantized()
-    unit = previous.minor_unit
-    start = int(previous.amount / unit)
-    before = start - (int(counted.quantized().amount / unit) if counted else 0)
+    start = in_units(previous)
+    before = start - (in_units(counted) if counted else 0)
     level = float(before)
     steps: dict[Cause, int] = {}
     for cause in _CHAIN:
@@ -72,6 +92,6 @@ def explain(
         after = round(level)
         steps[cause] = after - before
         before = after
-    steps[Cause.BATTERY] = int(battery.quantized().amount / unit) if battery else 0
-    steps[Cause.MODEL] = int(current.amount / unit) - start - sum(steps.values())
-    return Changes({cause: Money(step * unit, previous.currency) for cause, step in steps.items()}, previous, current)
+    steps[Cause.BATTERY] = in_units(battery) if battery else 0
+    steps[Cause.MODEL] = current - start - sum(steps.values())
+    return Changes(steps, start, current, previous.currency)

@@ -6,8 +6,10 @@ from typing import Final
 
 from carlien.valuation.v1 import revaluation_pb2, valuation_service_pb2
 from carlien_common.domain.errors import DomainError, collect_violations, invalid
-from carlien_common.wire import date_from_proto, money_from_proto, money_to_proto
+from carlien_common.wire import date_from_proto, money_from_proto
+from carlien_valuation.domain.appraisal import scale_of
 from carlien_valuation.domain.revaluation import Cause
+from carlien_valuation.grpc_api.answers import fill_money
 from carlien_valuation.grpc_api.batteries import pack_of
 from carlien_valuation.grpc_api.requests import MAX_ODOMETER_KM, car_of, grade_of_condition, usage_of
 from carlien_valuation.grpc_api.residuals import price_type_of
@@ -98,17 +100,20 @@ def revaluation_response(answer: Revaluation | Refused) -> valuation_service_pb2
         index_vintage=appraisal.index_vintage,
         index_level=appraisal.index_level,
     )
-    if changes is None or answer.p10 is None or answer.p50 is None or answer.p90 is None:
+    if changes is None or answer.quantiles is None:
         return response
-    for target, value in (
-        (response.p10, answer.p10),
-        (response.p50, answer.p50),
-        (response.p90, answer.p90),
-        (response.market_loss, changes.market_loss),
-        (response.driver_loss, changes.driver_loss),
+    currency = changes.currency
+    scale = scale_of(currency)
+    p10, p50, p90 = answer.quantiles
+    for target, units in (
+        (response.p10, p10),
+        (response.p50, p50),
+        (response.p90, p90),
+        (response.market_loss, changes.market_loss_units),
+        (response.driver_loss, changes.driver_loss_units),
     ):
-        target.CopyFrom(money_to_proto(value))
-    for cause, amount in changes.amounts.items():
-        if amount.amount or cause is Cause.MARKET:
-            response.changes.add(cause=_CAUSES[cause], amount=money_to_proto(amount))
+        fill_money(target, units, scale, currency)
+    for cause, units in changes.units.items():
+        if units or cause is Cause.MARKET:
+            fill_money(response.changes.add(cause=_CAUSES[cause]).amount, units, scale, currency)
     return response

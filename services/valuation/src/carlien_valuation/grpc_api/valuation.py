@@ -14,7 +14,7 @@ from carlien_common.domain.errors import DomainError, invalid
 from carlien_common.grpc.context import current_caller
 from carlien_valuation import metrics
 from carlien_valuation.domain.appraisal import Appraisal
-from carlien_valuation.grpc_api.answers import appraisal_message, batch_answer, batch_error
+from carlien_valuation.grpc_api.answers import appraisal_message, batch_response, fill_appraisal
 from carlien_valuation.grpc_api.requests import appraise_request, batch_requests
 from carlien_valuation.grpc_api.residuals import residual_request, residual_response
 from carlien_valuation.grpc_api.revaluations import outcome, position_of, revaluation_response
@@ -78,9 +78,11 @@ class ValuationServicer(valuation_service_pb2_grpc.ValuationServiceServicer):
         (informed,) = await self._files.informed([asked])
         appraisal = self._files.told(informed, await self._batcher.submit(informed.request))
         metrics.counted(appraisal)
-        message = appraisal_message(appraisal)
         if not request.record:
-            return valuation_service_pb2.AppraiseResponse(appraisal=message)
+            response = valuation_service_pb2.AppraiseResponse()
+            fill_appraisal(response.appraisal, appraisal)
+            return response
+        message = appraisal_message(appraisal)
         payload = request.SerializeToString(deterministic=True)
         cause = appraisal_pb2.APPRAISAL_CAUSE_REQUEST
         return await self._store.record(
@@ -101,8 +103,7 @@ class ValuationServicer(valuation_service_pb2_grpc.ValuationServiceServicer):
         informed = await self._files.informed(sound)
         appraisals = await self._batcher.call([one.request for one in informed])
         answers = iter([self._files.told(one, appraisal) for one, appraisal in zip(informed, appraisals, strict=True)])
-        results = [batch_error(one) if isinstance(one, DomainError) else batch_answer(next(answers)) for one in asked]
-        return valuation_service_pb2.BatchAppraiseResponse(results=results)
+        return batch_response(one if isinstance(one, DomainError) else next(answers) for one in asked)
 
     def _checked(self, one: Request | DomainError) -> Request | DomainError:
         if isinstance(one, Request):

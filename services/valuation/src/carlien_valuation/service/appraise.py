@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from types import MappingProxyType
-
-import numpy as np
+from typing import NamedTuple
 
 from carlien_common.domain.clock import Clock
 from carlien_common.domain.errors import invalid
@@ -14,18 +14,19 @@ from carlien_valuation.domain.appraisal import Z80, Appraisal, Estimate, PriceTy
 from carlien_valuation.domain.battery import Pack
 from carlien_valuation.domain.calibration import Shift
 from carlien_valuation.domain.car import Car, Usage
-from carlien_valuation.domain.policy import AppraisalPolicy, MarketLevel, in_force, widened
+from carlien_valuation.domain.policy import AppraisalPolicy, in_force, widened
 from carlien_valuation.service.finish import Finishing
-from carlien_valuation.service.ports import Appraiser, IndexReading, MarketIndex, Point, Spread, Support
+from carlien_valuation.service.ports import Appraiser, IndexReading, MarketIndex, Point, Support
+from carlien_valuation.service.remarks import UNKNOWN_MODEL, Facts, Remarks, of_car
 
 DAYS_PER_YEAR = 365.25
-STALE_DAYS = 180
-"""A model older than this, without an index, is said to be stale."""
+DAYS_REMEMBERED = 64
+"""Valuation dates whose policies are kept at hand."""
 
 NO_VINTAGE = "model:"
 """Begins the vintage of an answer that stands on no index but on the model's own market."""
 
-UNKNOWN_MAKE, UNKNOWN_MODEL, AGE_MISSING = "UNKNOWN_MAKE", "UNKNOWN_MODEL", "AGE_MISSING"
+UNKNOWN_MAKE, AGE_MISSING = "UNKNOWN_MAKE", "AGE_MISSING"
 
 
 class NoIndex:
@@ -33,7 +34,12 @@ class NoIndex:
 
     def read(self, car: Car, cutoff: date, day: date) -> IndexReading:  # noqa: ARG002 - the protocol's signature
         """The level of the cutoff itself."""
-        return IndexReading(f"{NO_VINTAGE}{cutoff.isoformat()}", 100.0, 1.0)
+        return at_cutoff(cutoff)
+
+
+def at_cutoff(cutoff: date) -> IndexReading:
+    """What stands for an index where there is none."""
+    return IndexReading(f"{NO_VINTAGE}{cutoff.isoformat()}", 100.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +54,29 @@ class Request:
     pack: Pack | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """The points of one car's build-up: step name to row in the batch, the actual car's last; and its index reading."""
+class _Plan(NamedTuple):
+    """The points of one car's build-up: step name to row in the batch, the actual car's last; and what else its answer needs."""
 
     rows: dict[str, int]
     reading: IndexReading
+    age_years: float
+    typical_km: float
+
+
+class _Market(NamedTuple):
+    """A market's level and spread (see MarketLevel), and what realised prices taught of P10 and P90: moves of log distances from P50."""
+
+    level: float
+    spread: float
+    low: float = 0.0
+    high: float = 0.0
+
+
+class _Edition(NamedTuple):
+    """What the policy in force on a date says, and of each market with what realised prices taught."""
+
+    policy: AppraisalPolicy
+    markets: dict[PriceType, _Market]
 
 
 class Appraising:
@@ -76,6 +99,8 @@ class Appraising:
         self._index = index
         self._clock = clock
         self._scale = scale_of(appraiser.currency)
+        self._edition = lru_cache(DAYS_REMEMBERED)(self._edition_of)
+        self._remarks = Remarks(appraiser)
 
     def check(self, request: Request) -> None:
         """Raises INVALID for what can't be appraised at all."""
@@ -122,7 +147,7 @@ class Appraising:
             rows.append([] if plan is None else [*range(len(points), len(points) + len(further)), plan.rows["region"]])
             if plan is not None:
                 points.extend(further)
-        values = self.appraiser.values(points) if points else np.zeros((0, 3))
+        values: list[list[float]] = self.appraiser.values(points).tolist() if points else []
         answers = [
             self._abstained(request, reason) if plan is None else self._answer(request, support, plan, values)
             for request, support, plan, reason in zip(requests, supports, plans, reasons, strict=True)
@@ -130,8 +155,7 @@ class Appraising:
         if self._finishing is not None:
             finished = self._finishing.finished
             answers = [finished(answer, request.car, request.pack) for answer, request in zip(answers, requests, strict=True)]
-        medians = values[:, 1].tolist()
-        return answers, [[medians[row] for row in own] for own in rows]
+        return answers, [[values[row][1] for row in own] for own in rows]
 
     def _abstain_reason(self, car: Car, support: Support) -> str:
         if support.unknown_make:
@@ -148,54 +172,72 @@ class Appraising:
         market = min(request.valuation_date, appraiser.data_cutoff)
         age = _age(car, request.valuation_date)
         odometer = None if car.odometer_km is None else float(car.odometer_km)
-        reading = self._index.read(car, appraiser.data_cutoff, request.valuation_date)
+        typical = appraiser.typical_odometer(age)
+        row = len(points)
+        if request.waterfall:
+            points.append(Point(car, market, 0.0, appraiser.typical_odometer(0.0) or None, condition=False, usage=False, region=False))
+            points.append(Point(car, market, age, typical or None, condition=False, usage=False, region=False))
+            points.append(Point(car, market, age, odometer, condition=False, usage=False, region=False))
+            rows = {"base": row, "age": row + 1, "mileage": row + 2}
+            if appraiser.condition:
+                points.append(Point(car, market, age, odometer, condition=True, usage=False, region=False))
+            rows["condition"] = len(points) - 1
+            if appraiser.usage:
+                points.append(Point(car, market, age, odometer, condition=True, usage=True, region=False))
+            rows["usage"] = len(points) - 1
+            if appraiser.region:
+                points.append(Point(car, market, age, odometer, condition=True, usage=True, region=True))
+            rows["region"] = len(points) - 1
+        else:
+            points.append(Point(car, market, age, odometer))
+            rows = {"region": row}
+        return _Plan(rows, self._index.read(car, appraiser.data_cutoff, request.valuation_date), age, typical)
 
-        def point(years: float, km: float | None, *, condition: bool, usage: bool, region: bool) -> int:
-            points.append(Point(car, market, years, km, condition, usage, region))
-            return len(points) - 1
-
-        if not request.waterfall:
-            return _Plan({"region": point(age, odometer, condition=True, usage=True, region=True)}, reading)
-        rows = {
-            "base": point(0.0, appraiser.typical_odometer(0.0) or None, condition=False, usage=False, region=False),
-            "age": point(age, appraiser.typical_odometer(age) or None, condition=False, usage=False, region=False),
-            "mileage": point(age, odometer, condition=False, usage=False, region=False),
-        }
-        rows["condition"] = point(age, odometer, condition=True, usage=False, region=False) if appraiser.condition else rows["mileage"]
-        rows["usage"] = point(age, odometer, condition=True, usage=True, region=False) if appraiser.usage else rows["condition"]
-        rows["region"] = point(age, odometer, condition=True, usage=True, region=True) if appraiser.region else rows["usage"]
-        return _Plan(rows, reading)
-
-    def _answer(self, request: Request, support: Support, plan: _Plan, values: np.ndarray) -> Appraisal:
-        car, appraiser = request.car, self.appraiser
-        policy = in_force(self._policies, request.valuation_date)
-        low, middle, high = values[plan.rows["region"]].tolist()
-        spread = Spread(math.log(low / middle), math.log(high / middle))
-        if support.unknown_model and appraiser.cold_start is not None:
-            spread = Spread(min(spread.low, appraiser.cold_start.low), max(spread.high, appraiser.cold_start.high))
-        levels = self._levels(car, policy, {step: float(values[row, 1]) for step, row in plan.rows.items()})
+    def _answer(self, request: Request, support: Support, plan: _Plan, values: list[list[float]]) -> Appraisal:
+        car, cold_start = request.car, self.appraiser.cold_start
+        edition = self._edition(request.valuation_date)
+        low, middle, high = values[plan.rows["region"]]
+        below, above = math.log(low / middle), math.log(high / middle)
+        if support.unknown_model and cold_start is not None:
+            below, above = min(below, cold_start.low), max(above, cold_start.high)
+        levels = self._levels(car, edition.policy, plan.rows, values)
         levels["options"] = levels["region"]
         levels["market_index"] = levels["options"] * plan.reading.ratio
-        estimates = tuple(self._estimate(price_type, policy, levels, spread, support, request) for price_type in request.price_types)
-        age = _age(car, request.valuation_date)
-        return self._frame(
-            request,
-            plan.reading,
-            estimates,
-            "",
-            self._warnings(request, support, policy, plan.reading),
-            round(appraiser.typical_odometer(age)),
+        estimates = tuple(
+            self._estimate(price_type, edition.markets[price_type], levels, (below, above), support, waterfall_asked=request.waterfall)
+            for price_type in request.price_types
         )
+        facts = self._facts(request, support, edition.policy, plan)
+        return self._frame(request, plan.reading, estimates, "", self._remarks.of(facts), round(plan.typical_km))
 
-    def _levels(self, car: Car, policy: AppraisalPolicy, values: dict[str, float]) -> dict[str, float]:
+    def _levels(self, car: Car, policy: AppraisalPolicy, rows: dict[str, int], values: list[list[float]]) -> dict[str, float]:
         """The value after each step, in the order it is built up, with policy factors where the model has no column."""
         condition, usage = self._policy_factors(car, policy)
-        factors = {"base": 1.0, "age": 1.0, "mileage": 1.0, "condition": condition, "usage": condition * usage, "region": condition * usage}
-        return {step: values[step] * factor for step, factor in factors.items() if step in values}
+        both = condition * usage
+        if len(rows) == 1:
+            return {"region": values[rows["region"]][1] * both}
+        return {
+            "base": values[rows["base"]][1],
+            "age": values[rows["age"]][1],
+            "mileage": values[rows["mileage"]][1],
+            "condition": values[rows["condition"]][1] * condition,
+            "usage": values[rows["usage"]][1] * both,
+            "region": values[rows["region"]][1] * both,
+        }
 
     def policy_factors(self, car: Car, day: date) -> tuple[float, float]:
         """Factors of condition and of usage and transfers that come from the policy; 1 where the model has a column for it."""
-        return self._policy_factors(car, in_force(self._policies, day))
+        return self._policy_factors(car, self._edition(day).policy)
+
+    def _edition_of(self, day: date) -> _Edition:
+        policy = in_force(self._policies, day)
+        return _Edition(policy, {price_type: self._market(policy, price_type) for price_type in policy.markets})
+
+    def _market(self, policy: AppraisalPolicy, price_type: PriceType) -> _Market:
+        market, shift = policy.market(price_type, self.appraiser.price_kind), self._shifts.get(price_type)
+        if shift is None:
+            return _Market(market.level, market.spread)
+        return _Market(market.level * math.exp(shift.p50), market.spread, shift.p10 - shift.p50, shift.p90 - shift.p50)
 
     def _policy_factors(self, car: Car, policy: AppraisalPolicy) -> tuple[float, float]:
         condition = 1.0 if self.appraiser.condition or car.grade is None else policy.grades[car.grade]
@@ -203,18 +245,21 @@ class Appraising:
         return condition, 1.0 if self.appraiser.usage else policy.usages[car.usage] * policy.transfer**transfers
 
     def _estimate(
-        self, price_type: PriceType, policy: AppraisalPolicy, levels: dict[str, float], spread: Spread, support: Support, request: Request
+        self,
+        price_type: PriceType,
+        market: _Market,
+        levels: dict[str, float],
+        distances: tuple[float, float],
+        support: Support,
+        *,
+        waterfall_asked: bool,
     ) -> Estimate:
-        market = policy.market(price_type, self.appraiser.price_kind)
-        low, high = widened(spread.low, spread.high, market.spread)
-        shift = self._shifts.get(price_type)
-        if shift is not None:
-            market = MarketLevel(market.level * math.exp(shift.p50), market.spread)
-            low, high = low + shift.p10 - shift.p50, high + shift.p90 - shift.p50
+        """`distances`: of P10 and P90 from P50, in logs, before the market's own spread."""
+        below, above = widened(*distances, market.spread)
+        low, high = math.exp(below + market.low), math.exp(above + market.high)
         value = levels["market_index"] * market.level
-        low, high = math.exp(low), math.exp(high)
         width = high - low
-        if request.waterfall:
+        if waterfall_asked:
             steps, p50 = waterfall({step: level * market.level for step, level in levels.items()}, self._scale)
         else:
             steps, p50 = (), units(value, self._scale)
@@ -232,7 +277,7 @@ class Appraising:
 
     def _abstained(self, request: Request, reason: str) -> Appraisal:
         reading = self._index.read(request.car, self.appraiser.data_cutoff, request.valuation_date)
-        return self._frame(request, reading, (), reason, _remarks(request.car), 0)
+        return self._frame(request, reading, (), reason, of_car(request.car.warnings), 0)
 
     def _frame(
         self,
@@ -257,60 +302,23 @@ class Appraising:
             typical_odometer_km=typical_km,
         )
 
-    def _warnings(self, request: Request, support: Support, policy: AppraisalPolicy, reading: IndexReading) -> tuple[Remark, ...]:
+    def _facts(self, request: Request, support: Support, policy: AppraisalPolicy, plan: _Plan) -> Facts:
         car, appraiser = request.car, self.appraiser
-        age = _age(car, request.valuation_date)
-        behind = (request.valuation_date - appraiser.data_cutoff).days
-        from_policy = [
-            name
-            for name, known, stated in (
-                ("condition", appraiser.condition, car.grade is not None),
-                ("usage and transfers", appraiser.usage, car.usage is not Usage.PRIVATE or bool(car.transfer_count)),
-            )
-            if stated and not known
-        ]
-        rules = (
-            (appraiser.synthetic, "SYNTHETIC_MODEL", "The model was trained on simulated listings; this is not a market value."),
-            (
-                support.unknown_model,
-                UNKNOWN_MODEL,
-                "Unknown to the model: valued from its make and name, with the interval measured for such cars.",
-            ),
-            (car.odometer_km is None, "ODOMETER_MISSING", "Valued at the distance that is typical for its age."),
-            (
-                bool(from_policy),
-                "ADJUSTMENT_FROM_POLICY",
-                f"The data doesn't tell {' and '.join(from_policy)} apart; adjusted by: {policy.source}.",
-            ),
-            (bool(car.region_code) and not appraiser.region, "REGION_NOT_VALUED", "The training data has no region."),
-            (bool(car.options), "OPTIONS_NOT_VALUED", "Options are not valued: the training data has none."),
-            (
-                age > appraiser.max_age_years,
-                "AGE_BEYOND_DATA",
-                f"Older than 99 % of the training cars ({appraiser.max_age_years:.0f} years).",
-            ),
-            (
-                (car.odometer_km or 0) > appraiser.max_odometer_km,
-                "ODOMETER_BEYOND_DATA",
-                f"Driven further than 99 % of the training cars ({appraiser.max_odometer_km:.0f} km).",
-            ),
-            (
-                behind > STALE_DAYS and reading.vintage.startswith(NO_VINTAGE),
-                "MARKET_LEVEL_STALE",
-                f"The model's market ends {behind} days before the valuation date; no index brings it forward.",
-            ),
-            (
-                True,
-                "PRICE_TYPES_FROM_POLICY",
-                f"The model values {appraiser.price_kind.replace('_', ' ')} prices; other markets by: {policy.source}.",
-            ),
+        on_model_market = plan.reading.vintage.startswith(NO_VINTAGE)
+        return Facts(
+            car.warnings,
+            support.unknown_model,
+            car.odometer_km is None,
+            car.grade is not None,
+            car.usage is not Usage.PRIVATE or bool(car.transfer_count),
+            bool(car.region_code),
+            bool(car.options),
+            plan.age_years > appraiser.max_age_years,
+            (car.odometer_km or 0) > appraiser.max_odometer_km,
+            (request.valuation_date - appraiser.data_cutoff).days if on_model_market else 0,
+            policy.source,
         )
-        return (*_remarks(car), *(Remark(code, text) for applies, code, text in rules if applies))
 
 
 def _age(car: Car, day: date) -> float:
     return max(0.0, (day - car.first_registration).days / DAYS_PER_YEAR) if car.first_registration else math.nan
-
-
-def _remarks(car: Car) -> tuple[Remark, ...]:
-    return tuple(Remark(code, "The VIN's check digit is not the one GB 16735 and ISO 3779 prescribe.") for code in car.warnings)

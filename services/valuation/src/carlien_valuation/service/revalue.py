@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from carlien_common.domain.errors import DomainError, invalid
 from carlien_common.domain.money import Money
-from carlien_valuation.domain.appraisal import Appraisal, PriceType
+from carlien_valuation.domain.appraisal import Appraisal, PriceType, in_units
 from carlien_valuation.domain.battery import BatteryPolicy, Pack, check, full_cycles, in_force, known, split
 from carlien_valuation.domain.car import Car, Usage
 from carlien_valuation.domain.revaluation import Cause, Changes, explain
@@ -59,11 +59,15 @@ class Revaluation:
 
     position_id: str
     appraisal: Appraisal
-    p10: Money | None = None
-    p50: Money | None = None
-    p90: Money | None = None
+    quantiles: tuple[int, int, int] | None = None
+    """P10, P50 and P90 in minor units."""
     changes: Changes | None = None
     warnings: tuple[str, ...] = ()
+
+    @property
+    def p50(self) -> Money | None:
+        """The new value."""
+        return None if self.changes is None else self.changes.current
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,17 +90,19 @@ class Revaluing:
 
     def revalue(self, positions: Sequence[Position]) -> list[Revaluation | Refused]:
         """One answer per position, in order."""
-        errors = [self._fault(position) for position in positions]
-        answers = iter(self._values([position for position, error in zip(positions, errors, strict=True) if error is None]))
+        requests = [position.request for position in positions]
+        errors = [self._fault(position, request) for position, request in zip(positions, requests, strict=True)]
+        sound = [row for row, error in enumerate(errors) if error is None]
+        answers = iter(self._values([positions[row] for row in sound], [requests[row] for row in sound]))
         return [
             Refused(position.position_id, error) if error is not None else next(answers)
             for position, error in zip(positions, errors, strict=True)
         ]
 
-    def _fault(self, position: Position) -> DomainError | None:
+    def _fault(self, position: Position, request: Request) -> DomainError | None:
         previous, car = position.previous, position.car
         try:
-            self._appraising.check(position.request)
+            self._appraising.check(request)
             previous.value.require_positive("previous.value")
             if position.pack is not None:
                 check(position.pack, in_force(self._battery, position.day))
@@ -108,9 +114,9 @@ class Revaluing:
             return error
         return None
 
-    def _values(self, positions: Sequence[Position]) -> list[Revaluation]:
+    def _values(self, positions: Sequence[Position], requests: Sequence[Request]) -> list[Revaluation]:
         ways = [self._way(position) for position in positions]
-        appraisals, medians = self._appraising.appraise_along([position.request for position in positions], [points for points, _ in ways])
+        appraisals, medians = self._appraising.appraise_along(requests, [points for points, _ in ways])
         return [
             self._answer(position, appraisal, _factors(steps, values))
             for position, appraisal, (_, steps), values in zip(positions, appraisals, ways, medians, strict=True)
@@ -126,20 +132,19 @@ class Revaluing:
         km_then = None if previous.odometer_km is None else float(previous.odometer_km)
         km_now = None if car.odometer_km is None else float(car.odometer_km)
         expected = km_now if km_then is None or km_now is None else km_then + self._expected_km(position, age_then, age_now)
-        states = [
-            (Cause.AGE, Point(then, market, age_now, expected)),
-            (Cause.MILEAGE, Point(then, market, age_now, km_now)),
-            (Cause.USAGE, Point(used_now, market, age_now, km_now)),
-            (Cause.CONDITION, Point(car, market, age_now, km_now)),
-        ]
-        points = [Point(then, market, age_then, km_now if km_then is None else km_then)]
+        states = [(then, age_then, km_now if km_then is None else km_then)]
         steps: Steps = {}
-        for cause, point in states:
-            before = len(points) - 1
-            if point != points[before]:
-                points.append(point)
-            steps[cause] = (before, len(points) - 1)
-        return points[:-1], steps
+        for cause, state in (
+            (Cause.AGE, (then, age_now, expected)),
+            (Cause.MILEAGE, (then, age_now, km_now)),
+            (Cause.USAGE, (used_now, age_now, km_now)),
+            (Cause.CONDITION, (car, age_now, km_now)),
+        ):
+            before = len(states) - 1
+            if state != states[before]:
+                states.append(state)
+            steps[cause] = (before, len(states) - 1)
+        return [Point(one, market, age, km) for one, age, km in states[:-1]], steps
 
     def _expected_km(self, position: Position, age_then: float, age_now: float) -> float:
         if position.expected_annual_km is not None:
@@ -159,12 +164,14 @@ class Revaluing:
             condition_now, usage_now = self._appraising.policy_factors(position.car, position.day)
             factors[Cause.USAGE] *= usage_now / usage_then
             factors[Cause.CONDITION] *= condition_now / condition_then
-        added, battery, counted, code = self._battery_effect(position, estimate.p50)
-        values = [estimate.p10, estimate.p50, estimate.p90]
-        if added.amount:
-            values = [_no_less_than_a_cent(value + added) for value in values]
-        changes = explain(previous.value, factors, battery, values[1], counted)
-        return Revaluation(position.position_id, appraisal, values[0], values[1], values[2], changes, (*remarks, *code))
+        quantiles = estimate.p10_units, estimate.p50_units, estimate.p90_units
+        battery, counted = None, None
+        if position.pack is not None:
+            added, battery, counted, code = self._battery_effect(position, position.pack, estimate.p50)
+            low, middle, high = (max(units + in_units(added), 1) for units in quantiles)
+            quantiles, remarks = (low, middle, high), (*remarks, *code)
+        changes = explain(previous.value, factors, battery, quantiles[1], counted)
+        return Revaluation(position.position_id, appraisal, quantiles, changes, remarks)
 
     def _market(self, position: Position, appraisal: Appraisal) -> float:
         """Level now over level then."""
@@ -173,26 +180,26 @@ class Revaluing:
         then = self._index.read(position.car, self._appraising.appraiser.data_cutoff, position.previous.day)
         return appraisal.index_level / then.level
 
-    def _battery_effect(self, position: Position, market_value: Money) -> tuple[Money, Money | None, Money | None, tuple[str, ...]]:
+    def _battery_effect(
+        self, position: Position, pack: Pack, market_value: Money
+    ) -> tuple[Money, Money | None, Money | None, tuple[str, ...]]:
         """What the pack adds to the market value now, the change of that since then, what the previous value had counted of it, and a
         remark where it can't be told.
         """
         nothing = market_value - market_value
-        if position.pack is None:
-            return nothing, None, None, ()
         policy = in_force(self._battery, position.day)
-        if policy.currency != market_value.currency or not known(position.pack, policy):
+        if policy.currency != market_value.currency or not known(pack, policy):
             return nothing, None, None, ("BATTERY_NOT_VALUED",)
-        now = self._pack_adjustment(position, market_value, position.pack, position.day, policy)
+        now = self._pack_adjustment(position, market_value, pack, position.day, policy)
         previous = position.previous
-        pack_then = dataclasses.replace(position.pack, soh=previous.soh)
+        pack_then = dataclasses.replace(pack, soh=previous.soh)
         if previous.has_pack:
             then = self._pack_adjustment(position, previous.value, pack_then, previous.day, policy)
             # The previous value is the market's and the pack's together; its pack is told from the market's part alone.
             then = self._pack_adjustment(position, previous.value - then, pack_then, previous.day, policy)
             return now, now - then, then, ()
-        if position.pack.leased or previous.soh is None or position.pack.soh is None:
-            return now, now if position.pack.leased else nothing, None, ()
+        if pack.leased or previous.soh is None or pack.soh is None:
+            return now, now if pack.leased else nothing, None, ()
         then = self._pack_adjustment(position, market_value, pack_then, previous.day, policy)
         return now, now - then, None, ()
 
@@ -217,7 +224,3 @@ def _as_then(position: Position) -> Car:
 
 def _age(car: Car, day: date) -> float:
     return max(0.0, (day - car.first_registration).days / DAYS_PER_YEAR) if car.first_registration else float("nan")
-
-
-def _no_less_than_a_cent(value: Money) -> Money:
-    return value if value.amount > 0 else Money(value.minor_unit, value.currency)

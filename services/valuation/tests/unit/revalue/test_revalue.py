@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from carlien_common.domain.money import Money
 from carlien_valuation.adapters.battery_policy_file import load_battery_policies
 from carlien_valuation.adapters.policy_file import load_policies
-from carlien_valuation.domain.appraisal import PriceType
+from carlien_valuation.domain.appraisal import PriceType, in_units
 from carlien_valuation.domain.battery import Pack
 from carlien_valuation.domain.car import Car, Usage
 from carlien_valuation.domain.revaluation import Cause, explain
@@ -94,7 +94,10 @@ FACTOR = st.floats(0.2, 2.0)
 )
 def test_changes_sum_to_the_cent(previous: Money, current: Money, battery: Decimal | None, factors: list[float]) -> None:
     causes = (Cause.MARKET, Cause.AGE, Cause.MILEAGE, Cause.USAGE, Cause.CONDITION)
-    changes = explain(previous, dict(zip(causes, factors, strict=True)), None if battery is None else Money(battery, "CNY"), current)
+    changes = explain(
+        previous, dict(zip(causes, factors, strict=True)), None if battery is None else Money(battery, "CNY"), in_units(current)
+    )
+    assert changes.current == current
     total = previous
     for amount in changes.amounts.values():
         assert amount.quantized() == amount

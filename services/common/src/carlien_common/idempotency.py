@@ -36,8 +36,12 @@ def check_key(key: str) -> None:
         raise invalid("idempotency_key", "IDEMPOTENCY_KEY_INVALID", "An idempotency key can't contain a zero character.")
 
 
-async def claim(conn: Connection, org: str, rpc: str, key: str, request: Message | bytes) -> bytes | None:
+async def claim(
+    conn: Connection, org: str, rpc: str, key: str, request: Message | bytes, answer: Message | bytes | None = None
+) -> bytes | None:
     """None: this is the first request with the key, go on. Bytes: the answer the first one got.
+
+    An `answer` that is known already is stored with the claim, in the same statement; else store() follows.
 
     Waits while another transaction holds the same key. Raises what `check_key` does, DUPLICATE
     IDEMPOTENCY_KEY_REUSED for another request under the key, CONFLICT IDEMPOTENCY_KEY_IN_USE when the first request was
@@ -46,11 +50,13 @@ async def claim(conn: Connection, org: str, rpc: str, key: str, request: Message
     check_key(key)
     request_hash = hashlib.sha256(_bytes(request)).digest()
     first = await conn.fetchval(
-        "INSERT INTO idempotency_key (org, rpc, key, request_hash) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING true",
+        "INSERT INTO idempotency_key (org, rpc, key, request_hash, answer) VALUES ($1, $2, $3, $4, $5) "
+        "ON CONFLICT DO NOTHING RETURNING true",
         org,
         rpc,
         key,
         request_hash,
+        None if answer is None else _bytes(answer),
     )
     if first:
         return None
@@ -60,10 +66,10 @@ async def claim(conn: Connection, org: str, rpc: str, key: str, request: Message
         raise conflict("IDEMPOTENCY_KEY_IN_USE", "The first request with this key has just gone; repeat this one.")
     if row["request_hash"] != request_hash:
         raise duplicate("IDEMPOTENCY_KEY_REUSED", "This idempotency key was used for another request.")
-    answer: bytes | None = row["answer"]
-    if answer is None:
+    first_answer: bytes | None = row["answer"]
+    if first_answer is None:
         raise conflict("IDEMPOTENCY_KEY_IN_USE", "The first request with this key has no answer yet.")
-    return answer
+    return first_answer
 
 
 async def store(conn: Connection, org: str, rpc: str, key: str, answer: Message | bytes) -> None:

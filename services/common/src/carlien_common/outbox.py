@@ -60,8 +60,10 @@ async def append(
     `ce_type` is the event's name (carlien.lien.registered.v1), `ce_source` the service and org (/org1/lien-registry).
     """
     attributes = CloudEvent(type=ce_type, source=ce_source, id=new_id() if ce_id is None else ce_id)
+    # The notification is delivered when the transaction commits, once per transaction however often it is asked for.
     await conn.execute(
-        "INSERT INTO outbox (topic, key, value, ce_id, ce_type, ce_source, ce_time, traceparent) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO outbox (topic, key, value, ce_id, ce_type, ce_source, ce_time, traceparent) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) "
+        f"RETURNING pg_notify('{CHANNEL}', '')",
         topic,
         key,
         event.SerializeToString(),
@@ -71,8 +73,6 @@ async def append(
         attributes.time,
         attributes.traceparent,
     )
-    # Delivered when the transaction commits, once per transaction however often it is asked for.
-    await conn.execute(f"NOTIFY {CHANNEL}")
     return attributes.id
 
 

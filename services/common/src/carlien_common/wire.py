@@ -13,7 +13,7 @@ from google.type.money_pb2 import Money as MoneyMessage
 
 from carlien_common.domain.currencies import MINOR_UNITS
 from carlien_common.domain.errors import DomainError, invalid
-from carlien_common.domain.money import ROUNDING, Money, require_currency
+from carlien_common.domain.money import MINOR_UNIT, ROUNDING, Money, require_currency
 
 _NANO: Final = Decimal("1e-9")
 _BILLION: Final = 1_000_000_000
@@ -47,7 +47,8 @@ def money_from_proto(message: MoneyMessage | None, field: str) -> Money:
         raise invalid(field, "AMOUNT_INVALID", "nanos must lie within ±999,999,999 and have the sign of units.")
     if nanos % 10 ** (9 - MINOR_UNITS[currency]):
         raise invalid(field, "AMOUNT_PRECISION", f"{currency} has {MINOR_UNITS[currency]} decimals.")
-    return Money(Decimal(units) + Decimal(nanos) * _NANO if nanos else Decimal(units), currency).quantized()
+    amount = Decimal(units) + Decimal(nanos) * _NANO if nanos else Decimal(units)
+    return Money(amount.quantize(MINOR_UNIT[currency]), currency)
 
 
 def money_to_proto(money: Money) -> MoneyMessage:

@@ -12,7 +12,8 @@ from carlien_common.domain.errors import invalid
 ROUNDING: Final = ROUND_HALF_UP
 """四舍五入, the rule of Chinese bookkeeping and of every amount we show; pass another one to quantized() where a law says so."""
 
-_MINOR_UNIT: Final = {currency: Decimal(1).scaleb(-decimals) for currency, decimals in MINOR_UNITS.items()}
+MINOR_UNIT: Final = {currency: Decimal(1).scaleb(-decimals) for currency, decimals in MINOR_UNITS.items()}
+"""The smallest amount of a currency: 0.01 for CNY, 1 for JPY."""
 
 
 def require_currency(code: str, field: str = "currency_code") -> str:
@@ -42,7 +43,7 @@ class Money:
     @property
     def minor_unit(self) -> Decimal:
         """The smallest amount there is: 0.01 for CNY, 1 for JPY."""
-        return _MINOR_UNIT[self.currency]
+        return MINOR_UNIT[self.currency]
 
     def quantized(self, rounding: str = ROUNDING) -> Money:
         """Rounded to the currency's minor unit, half up unless said otherwise."""

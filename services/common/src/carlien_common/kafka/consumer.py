@@ -37,6 +37,9 @@ __all__ = ["ConsumerHaltedError", "KafkaConsumerLoop", "Poison", "PoisonLimit"]
 
 log = get_logger(__name__)
 
+GATHER_S: Final = 0.05
+"""A batch begins so long after the one before, so that under load records come together (each batch costs a transaction, a commit of
+offsets and their hand-over); a full one is followed at once."""
 POLL_MS: Final = 200
 """How long a poll waits; also how soon a stop is noticed."""
 PAUSE_AFTER_S: Final = 5.0
@@ -172,10 +175,13 @@ class KafkaConsumerLoop:
             return
         try:
             carried: list[Record] = []
+            gathered_at = 0.0
             while not self._stop.is_set():
+                self._stop.wait(max(0.0, gathered_at - time.monotonic()))
                 records = carried or self._poll(consumer, POLL_MS)
                 carried = []
                 if records:
+                    gathered_at = time.monotonic() + (GATHER_S if len(records) < self._max_records else 0.0)
                     carried = self._handle(consumer, loop, records)
                 self._commit(consumer)
                 self._report_lag(consumer)

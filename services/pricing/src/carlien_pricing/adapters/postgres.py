@@ -26,8 +26,8 @@ class PostgresTransaction(WatchRows):
     def __init__(self, connection: Connection, outlet: Outlet) -> None:
         self._connection, self._outlet = connection, outlet
 
-    async def first_answer(self, org: str, rpc: str, key: str, payload: bytes) -> bytes | None:
-        return await idempotency.claim(self._connection, org, rpc, key, payload)
+    async def first_answer(self, org: str, rpc: str, key: str, payload: bytes, answer: bytes | None = None) -> bytes | None:
+        return await idempotency.claim(self._connection, org, rpc, key, payload, answer)
 
     async def remember(self, org: str, rpc: str, key: str, answer: bytes) -> None:
         await idempotency.store(self._connection, org, rpc, key, answer)

@@ -196,8 +196,11 @@ class BorrowerModel(Protocol):
 class Transaction(Protocol):
     """One database transaction; leaving it by an error undoes everything, events included."""
 
-    async def first_answer(self, org: str, rpc: str, key: str, payload: bytes) -> bytes | None:
-        """Claims the key: None the first time, else the stored answer; ALREADY_EXISTS for another payload."""
+    async def first_answer(self, org: str, rpc: str, key: str, payload: bytes, answer: bytes | None = None) -> bytes | None:
+        """Claims the key: None the first time, else the stored answer; ALREADY_EXISTS for another payload.
+
+        An `answer` that is known already is remembered at once.
+        """
         ...
 
     async def remember(self, org: str, rpc: str, key: str, answer: bytes) -> None: ...

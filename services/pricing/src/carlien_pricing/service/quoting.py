@@ -69,11 +69,10 @@ class Quoting:
         made = await self._maker.make(Order(new_id(), inputs, command.currency, command.with_counteroffers, self._clock()))
         PRICE_SECONDS.observe(made.price_seconds)
         async with self._ask.store.transaction() as tx:
-            answered = await tx.first_answer(org, "Quote", command.key, command.payload)
+            answered = await tx.first_answer(org, "Quote", command.key, command.payload, made.answer)
             if answered is not None:
                 return answered
             await tx.add_quote(made, org)
-            await tx.remember(org, "Quote", command.key, made.answer)
         return made.answer
 
     async def _gather(self, command: QuoteCommand, org: str) -> QuoteInputs:

@@ -32,13 +32,13 @@ class Encoded:
     codes: np.ndarray
     """(n, c) int32: category codes for embeddings, 0 = unknown or rare."""
     boosting: np.ndarray
-    """(n, b): guarded columns first, then raw numbers, encodings and small categories for LightGBM."""
+    """(n, b): guarded columns first, then raw numbers, encodings and small categories for LightGBM. With `rows`, of the descriptions."""
     support: np.ndarray
     """(n, levels): training cars behind each nested level."""
     log_new_price: np.ndarray
     """(n,): log price when new, filled where missing; zero where the data has none."""
     rows: np.ndarray | None = None
-    """(n,): which row of `free` and `codes`, then fewer than n, each car has; None: its own."""
+    """(n,): which row of `free`, `codes` and `boosting`, then fewer than n, each car has; None: its own."""
 
     def __len__(self) -> int:
         return len(self.guarded)
@@ -143,7 +143,6 @@ class Encoder:
         dense = np.column_stack([means, np.log1p(counts), text])
         if len(self.free_scale):
             dense = (dense - self.free_centre) / self.free_scale
-        # The guarded columns stand first, where `states` replaces them.
         free = np.column_stack([absent, *placed, dense]).astype(np.float32)
         boosting = np.column_stack([guarded, raw, means, np.log1p(counts[:, 1:]), text, *small, *large[1:2]])
         return Encoded(
@@ -161,11 +160,10 @@ class Encoder:
         What is missing of them must be missing in the encoded car as well: that is told apart among what states share.
         """
         guarded, _ = self._guarded(cars)
-        boosting = encoded.boosting[rows]
-        boosting[:, : guarded.shape[1]] = guarded
         return Encoded(
-            guarded.astype(np.float32), encoded.free, encoded.codes, boosting, encoded.support[rows], encoded.log_new_price[rows], rows
-        )
+            guarded.astype(np.float32), encoded.free, encoded.codes, encoded.boosting, encoded.support[rows],
+            encoded.log_new_price[rows], rows,
+        )  # fmt: skip
 
     def makes(self, encoded: Encoded) -> np.ndarray:
         """The code of each car's outermost level, its make where there is one, (n,); 0 for unknown ones."""

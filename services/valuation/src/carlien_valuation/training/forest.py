@@ -55,20 +55,20 @@ class Forest:
 
     def predict(self, matrix: np.ndarray) -> np.ndarray:
         """The boosters' mean (n,) for a float32 matrix (n, columns) in which NaN is missing and category codes are whole and >= 0."""
-        rows, columns = matrix.shape
-        if rows == 0:
+        if len(matrix) == 0:
             return np.zeros(0)
-        block = min(BLOCK, -(-rows // 8) * 8)
-        count = -(-rows // block)
-        padded = np.zeros((count * block, columns), np.float32)
-        padded[:rows] = matrix
-        total = np.zeros((count, block))
-        blocks = np.ascontiguousarray(padded.reshape(count, block, columns).transpose(0, 2, 1))
-        every = self.mask.dtype.type(np.iinfo(self.mask.dtype).max)
+        blocks = blocked(matrix)
+        total = np.zeros((len(blocks), blocks.shape[2]))
         _add_leaves(
-            blocks, self.feature, self.threshold, self.kind, self.mask, every, self.words, self.first, self.leaf, self.values, total
+            blocks, self.feature, self.threshold, self.kind, self.mask, self.every, self.words, self.first, self.leaf, self.values, total
         )  # fmt: skip
-        return total.ravel()[:rows]
+        return total.ravel()[: len(matrix)]
+
+    @property
+    def every(self) -> np.unsignedinteger[Any]:
+        """All leaves."""
+        every: np.unsignedinteger[Any] = self.mask.dtype.type(np.iinfo(self.mask.dtype).max)
+        return every
 
     def arrays(self, prefix: str) -> dict[str, np.ndarray]:
         """As named arrays, to be saved."""
@@ -78,6 +78,59 @@ class Forest:
     def of_arrays(prefix: str, arrays: dict[str, np.ndarray]) -> "Forest":
         """From what `arrays` gave; raises KeyError where one is missing."""
         return Forest(**{field.name: arrays[f"{prefix}{field.name}"] for field in fields(Forest)})
+
+
+def blocked(matrix: np.ndarray) -> np.ndarray:
+    """Rows of a matrix (n, columns) as float32 (blocks, columns, cars): BLOCK cars beside each other, fewer where there are fewer."""
+    rows, columns = matrix.shape
+    block = min(BLOCK, -(-rows // 8) * 8)
+    count = -(-rows // block)
+    padded = np.zeros((count * block, columns), np.float32)
+    padded[:rows] = matrix
+    return np.ascontiguousarray(padded.reshape(count, block, columns).transpose(0, 2, 1))
+
+
+@numba.njit(error_model="numpy")
+def rule_out(
+    begin: int,
+    end: int,
+    columns: np.ndarray,
+    feature: np.ndarray,
+    threshold: np.ndarray,
+    kind: np.ndarray,
+    mask: np.ndarray,
+    every: np.unsignedinteger[Any],
+    words: np.ndarray,
+    left_over: np.ndarray,
+) -> None:
+    """Leave in `left_over` (cars,) what the nodes [begin, end) leave of it, for `columns` (columns, cars). The inner loops are what is
+    vectorised.
+    """
+    cars = len(left_over)
+    for node in range(begin, end):
+        column, edge, remaining, what = columns[feature[node]], threshold[node], mask[node], kind[node]
+        if what == _NUMERIC:
+            for car in range(cars):
+                left_over[car] &= every if column[car] <= edge else remaining
+        elif what == _NUMERIC_MISSING_LEFT:
+            for car in range(cars):
+                left_over[car] &= remaining if column[car] > edge else every
+        else:
+            beyond = np.int32(words[what - _CATEGORICAL])
+            codes = words[what - _CATEGORICAL + 1 :]
+            for car in range(cars):
+                code = np.int32(column[car])
+                word = codes[np.uint64(min(code >> 5, beyond))]
+                left_over[car] &= every if (word >> np.uint32(code & 31)) & np.uint32(1) else remaining
+
+
+@numba.njit(error_model="numpy")
+def add_first(left_over: np.ndarray, base: int, values: np.ndarray, sums: np.ndarray) -> None:
+    """Add to `sums` (cars,) the value of each car's first leaf that is left."""
+    for car in range(len(left_over)):
+        leaves = np.uint64(left_over[car])
+        lowest = leaves & (~leaves + np.uint64(1))
+        sums[car] += values[base + _POSITION[(lowest * np.uint64(_DE_BRUIJN)) >> np.uint64(58)]]
 
 
 @numba.njit(error_model="numpy")
@@ -94,34 +147,13 @@ def _add_leaves(
     values: np.ndarray,
     total: np.ndarray,
 ) -> None:
-    """Add every tree's leaf to `total` (blocks, cars) for `blocks` (blocks, columns, cars). The inner loops are what is vectorised."""
-    cars = blocks.shape[2]
-    left_over = np.empty(cars, mask.dtype)
+    """Add every tree's leaf to `total` (blocks, cars) for `blocks` (blocks, columns, cars)."""
+    left_over = np.empty(blocks.shape[2], mask.dtype)
     for block in range(blocks.shape[0]):
-        columns, sums = blocks[block], total[block]
         for tree in range(len(first) - 1):
-            for car in range(cars):
-                left_over[car] = every
-            for node in range(first[tree], first[tree + 1]):
-                column, edge, remaining, what = columns[feature[node]], threshold[node], mask[node], kind[node]
-                if what == _NUMERIC:
-                    for car in range(cars):
-                        left_over[car] &= every if column[car] <= edge else remaining
-                elif what == _NUMERIC_MISSING_LEFT:
-                    for car in range(cars):
-                        left_over[car] &= remaining if column[car] > edge else every
-                else:
-                    beyond = np.int32(words[what - _CATEGORICAL])
-                    codes = words[what - _CATEGORICAL + 1 :]
-                    for car in range(cars):
-                        code = np.int32(column[car])
-                        word = codes[np.uint64(min(code >> 5, beyond))]
-                        left_over[car] &= every if (word >> np.uint32(code & 31)) & np.uint32(1) else remaining
-            base = leaf[tree]
-            for car in range(cars):
-                leaves = np.uint64(left_over[car])
-                lowest = leaves & (~leaves + np.uint64(1))
-                sums[car] += values[base + _POSITION[(lowest * np.uint64(_DE_BRUIJN)) >> np.uint64(58)]]
+            left_over[:] = every
+            rule_out(first[tree], first[tree + 1], blocks[block], feature, threshold, kind, mask, every, words, left_over)
+            add_first(left_over, leaf[tree], values, total[block])
 
 
 def forest_of(boosters: Sequence[lgb.Booster], skipped_columns: int = 0) -> Forest:

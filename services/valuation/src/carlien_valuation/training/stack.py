@@ -19,6 +19,7 @@ from carlien_valuation.training.columns import Cars
 from carlien_valuation.training.features import Encoded, Encoder, fit_encoder
 from carlien_valuation.training.forest import Forest, forest_of
 from carlien_valuation.training.split import assign, fingerprints, folds
+from carlien_valuation.training.states import StateForest
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,8 @@ class Stack:
     """(makes, 2): what P10 and P90 of each make are moved by, by its code."""
     relative: bool
     """True where what is learned is log(price / price when new)."""
+    states: StateForest
+    """The trees again, for cars in several states."""
     monotone: bool = True
     """False for what the guarantee is compared with: guarded columns also enter where signs are free. Never saved."""
 
@@ -76,8 +79,9 @@ class Stack:
     def raw(self, encoded: Encoded) -> np.ndarray:
         """Stacked but uncalibrated quantiles of the target, (n, 3)."""
         by_net = self.network.predict(self.net_inputs(encoded)) * self.scale + self.centre
-        low, high = (one.predict(encoded.boosting) for one in self.spreads)
-        return stacked(by_net, self.trees.predict(encoded.boosting), np.column_stack([low, high]), self.weights)
+        spread = np.column_stack([one.predict(encoded.boosting) for one in self.spreads])
+        by_tree = self.states.predict(encoded.boosting, encoded.guarded, encoded.rows)
+        return stacked(by_net, by_tree, spread if encoded.rows is None else spread[encoded.rows], self.weights)
 
     def log_quantiles(self, cars: Cars) -> np.ndarray:
         """Calibrated log-price quantiles (n, 3): P10, P50, P90."""
@@ -190,6 +194,7 @@ def fit_stack(
     raw = stacked(by_net, by_tree, spread, weights)
     seen, truth, make = raw[~witness], target[~witness], encoder.makes(encoded)
     makes = len(encoder.vocabulary["level0"]) + 1
+    trees = forest_of(boosters)
     # As the cards' scores need them, of one fold's models; and as the answer's intervals do, of all folds' average.
     own_maps, own_offsets = _calibration(seen, truth, make[~witness], makes)
     maps, offsets = _calibration(seen, seen[:, 1] + averaged * (truth - seen[:, 1]), make[~witness], makes)
@@ -199,12 +204,13 @@ def fit_stack(
         centre=centre,
         scale=scale,
         network=net.Bag(nets),
-        trees=forest_of(boosters),
+        trees=trees,
         spreads=(forest_of([lower], len(encoder.guarded)), forest_of([upper], len(encoder.guarded))),
         weights=weights,
         maps=maps,
         make_offsets=offsets,
         relative=relative,
+        states=StateForest.of(trees, len(encoder.guarded)),
         monotone=monotone,
     )
     return Fitted(stack, moved(calibrated(raw, own_maps), own_offsets[make]) + base[:, None], shape)

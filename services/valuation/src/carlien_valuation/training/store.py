@@ -25,6 +25,7 @@ from carlien_valuation.training.features import Encoder
 from carlien_valuation.training.forest import Forest
 from carlien_valuation.training.net import Bag, Network
 from carlien_valuation.training.stack import Stack
+from carlien_valuation.training.states import StateForest
 from carlien_valuation.training.target import TargetEncoder
 from carlien_valuation.training.text import TextEncoder
 
@@ -113,19 +114,20 @@ def load_model(directory: Path, network: Network | None = None) -> Model:
         parameters = card["parameters"]
         low, middle, high = (QuantileMap(tuple(one["knots"]), tuple(one["offsets"])) for one in parameters["maps"])
         weights = tuple(parameters["weights"])
-        encoder = _encoder(document, arrays)
+        encoder, centre = _encoder(document, arrays), Forest.of_arrays("centre_", trees)
         stack = Stack(
             encoder=encoder,
             knots=[arrays[f"guarded{index}"] for index in range(len(encoder.guarded))],
             centre=parameters["centre"],
             scale=parameters["scale"],
             network=network or _saved_network(directory),
-            trees=Forest.of_arrays("centre_", trees),
+            trees=centre,
             spreads=(Forest.of_arrays("low_", trees), Forest.of_arrays("high_", trees)),
             weights=(weights[0], weights[1], weights[2]),
             maps=(low, middle, high),
             make_offsets=arrays["make_offsets"],
             relative=parameters["relative"],
+            states=StateForest.of(centre, len(encoder.guarded)),
         )
         cold = card["cold_start"]
         return Model(stack, ColdStart(**cold) if cold else None, card)

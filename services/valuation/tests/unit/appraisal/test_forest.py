@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from carlien_valuation.training.forest import Forest, forest_of
+from carlien_valuation.training.states import StateForest
 
 
 def fitted(matrix: np.ndarray, target: np.ndarray, seed: int, leaves: int = 31) -> lgb.Booster:
@@ -57,3 +58,18 @@ def test_trees_of_more_leaves_than_a_word_has_bits_are_refused() -> None:
     matrix = table(5000, 6)
     with pytest.raises(ValueError, match="leaves"):
         forest_of([fitted(matrix, matrix[:, 2] + matrix[:, 4], 1, leaves=255)])
+
+
+def test_states_of_few_descriptions_are_answered_as_cars_of_their_own() -> None:
+    matrix = table(2000, 7)
+    target = np.nan_to_num(matrix[:, 0]) * 3 + matrix[:, 1] + np.sin(matrix[:, 4]) + matrix[:, 3] ** 2
+    forest = forest_of([fitted(matrix, target, seed, leaves) for seed, leaves in ((1, 31), (2, 64))])
+    descriptions, random = table(90, 8), np.random.default_rng(9)
+    rows = random.integers(0, 90, 1500)
+    guarded = table(1500, 10)[:, :2]
+    whole = descriptions[rows]
+    whole[:, :2] = guarded
+    states = StateForest.of(forest, 2)
+    np.testing.assert_array_equal(states.predict(descriptions, guarded, rows), forest.predict(whole))
+    np.testing.assert_array_equal(states.predict(descriptions, descriptions[:, :2], None), forest.predict(descriptions))
+    assert len(states.predict(descriptions, guarded[:0], rows[:0])) == 0

@@ -63,7 +63,7 @@ async def append(
     # The notification is delivered when the transaction commits, once per transaction however often it is asked for.
     await conn.execute(
         "INSERT INTO outbox (topic, key, value, ce_id, ce_type, ce_source, ce_time, traceparent) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) "
-        f"RETURNING pg_notify('{CHANNEL}', '')",
+        "RETURNING pg_notify($9, '')",
         topic,
         key,
         event.SerializeToString(),
@@ -72,6 +72,7 @@ async def append(
         ce_source,
         attributes.time,
         attributes.traceparent,
+        CHANNEL,
     )
     return attributes.id
 

@@ -47,16 +47,18 @@ lock: setup ## Resolve the Python dependencies anew into requirements/
 	@requirements/lock.sh
 
 ##@ One loan, end to end
-.PHONY: demo
+.PHONY: demo dashboards sample-data
 demo: up ## Start everything and run one loan from VIN search to discharge; leaves the stack up
 	@source .local/env && PYTHONPATH=integration-tests .venv/bin/python -m loan_scenario.story --report .local/demo-report.json --data-source "$$CARLIEN_MODEL_SOURCE"
 
-.PHONY: sample-data
+dashboards: up ## Draw the dashboards from the running stack's Prometheus into .local/dashboards (MINUTES=30: how far back)
+	@source .local/env && .venv/bin/python charts/carlien/pictures.py --prometheus "$$PROMETHEUS_URL" --out .local/dashboards $(if $(MINUTES),--minutes $(MINUTES))
+
 sample-data: setup ## Listings of our own market simulator and their mapping, into .local/sample (ROWS=6000 SEED=1)
 	@.venv/bin/carlien-valuation sample-data --out .local/sample $(if $(ROWS),--rows $(ROWS)) $(if $(SEED),--seed $(SEED))
 
 ##@ Checks and tests
-.PHONY: check test test-faults test-chart soak bench scan
+.PHONY: check test test-faults test-chart test-chart-live soak bench scan
 check: setup ## Format, lint, types, import contracts, protos, generated code, chaincode vet, secret and hash scan
 	@.ci/check
 
@@ -81,7 +83,10 @@ HELM := $(HOME)/.cache/carlien/tools/helm
 $(HELM):
 	@echo "building helm 3.22 (3 minutes) ..." && GOBIN=$(dir $@) go install helm.sh/helm/v3/cmd/helm@v3.22.0
 test-chart: setup $(HELM) ## Lint the Helm chart, compare it with its golden renders, validate it for three Kubernetes versions
-	@HELM=$(HELM) .venv/bin/python -m pytest charts/carlien/tests
+	@HELM=$(HELM) .venv/bin/python -m pytest charts/carlien/tests --ignore=charts/carlien/tests/live
+
+test-chart-live: setup $(HELM) ## Install, upgrade, roll back and uninstall the chart on a Kubernetes API server built here (10 minutes once)
+	@kubernetes=$$(deploy/kubernetes/build.sh) && HELM=$(HELM) KUBERNETES=$$kubernetes .venv/bin/python -m pytest charts/carlien/tests/live
 
 ##@ Containers (they need a Docker engine)
 .PHONY: images

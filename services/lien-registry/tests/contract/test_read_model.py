@@ -221,6 +221,19 @@ async def test_the_projection_marks_a_write_committed_and_its_details_due(pool: 
     assert await details.count() == 0
 
 
+async def test_details_of_what_was_refused_in_a_batch_go_once_its_block_is_read(pool: Pool, projection: PostgresProjection) -> None:
+    change = registered("L1", 0, details_hash=hashlib.sha256(b"private").hexdigest())
+    store, details = PostgresWrites(pool), PostgresDetails(pool)
+    await store.begin(_request("k", (b"private", b"refused")), Endorsed(change.tx_id, b"e"))
+    await projection.apply([block(0, change)])
+    await projection.reset()
+    assert await details.due(5, again=False) == []
+    assert await details.count() == 2, "while the read model is rebuilt nothing is known"
+    await projection.apply([block(0, change)])
+    assert [one.details for one in await details.due(5, again=False)] == [b"private"]
+    assert await details.count() == 1
+
+
 async def test_no_more_details_are_due_at_once_than_asked_for(pool: Pool, projection: PostgresProjection) -> None:
     secrets = [f"private {number}".encode() for number in range(30)]
     changes = [registered(f"L{number}", 0, details_hash=hashlib.sha256(one).hexdigest()) for number, one in enumerate(secrets)]

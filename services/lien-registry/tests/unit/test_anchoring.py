@@ -35,9 +35,12 @@ class World:
         self.stores = {org: FakeTreeStore(self.changes, self.anchors, _ORGS, org, 0) for org in _ORGS}
         self.keepers = {}
         for org in _ORGS:
-            progress = Progress(lambda: self.now)
-            progress.saw_height(-1)
-            self.keepers[org] = Anchoring(self.stores[org], Poster(self, org), progress, lambda: self.now)
+            self.start(org)
+
+    def start(self, org: str) -> None:
+        progress = Progress(lambda: self.now)
+        progress.saw_height(-1)
+        self.keepers[org] = Anchoring(self.stores[org], Poster(self, org), progress, lambda: self.now)
 
     def write(self, change_of: Change | None) -> None:
         self.height += 1
@@ -123,18 +126,18 @@ async def test_a_read_model_that_was_tampered_with_does_not_follow() -> None:
     before = world.keepers["Org1MSP"].prove([])
     assert before is not None
     world.write(registered("L99", world.height + 1))
-    other = [*world.changes[:-1], registered("L98", world.height)]
     for org in _ORGS:
         world.stores[org].read_model = world.height
         await world.step(org, 1.1)
     block = world.changes[-1].position.block_number
     agreed = [one for one in world.anchors if one.block_number == block]
     assert len(agreed) == 2
-    world.stores["Org1MSP"].changes = other
+    # Whoever posted the root itself knows it; after a restart it is what is stored that must lead there.
+    world.stores["Org1MSP"].changes = [*world.changes[:-1], registered("L98", block)]
     world.stores["Org1MSP"].read_model = world.height
+    world.start("Org1MSP")
     await world.step("Org1MSP", 1.1)
-    after = world.keepers["Org1MSP"].prove([])
-    assert after == before, "it stays with what it can prove"
+    assert world.keepers["Org1MSP"].prove([]) is None, "it proves nothing that it doesn't find stored"
 
 
 async def test_waiting_for_an_organisation_that_does_not_post_ends_by_itself() -> None:

@@ -146,8 +146,11 @@ class Anchoring:
                 # More organisations may have posted the same root since.
                 self._agreement = agreed
             return
-        buckets = await self._store.changed_buckets(self._base_block, agreed.block_number)
-        nodes = await _changed(self._tree.node, buckets)
+        if self._tip is not None and self._tip.block_number == agreed.block_number:
+            # What we posted ourselves, a moment ago.
+            nodes = self._tip.nodes
+        else:
+            nodes = await _changed(self._tree.node, await self._store.changed_buckets(self._base_block, agreed.block_number))
         if nodes.get(merkle.ROOT, self._tree.root) != agreed.root:
             if agreed != self._refused:
                 self._refused = agreed

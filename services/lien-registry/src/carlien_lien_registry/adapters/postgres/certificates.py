@@ -2,13 +2,14 @@
 
 import asyncio
 import datetime as dt
+from collections.abc import Sequence
 from typing import Final
 
 from carlien_common.postgres import Pool
+from carlien_lien_registry.adapters.postgres.together import Together
 
 # INCREMENT of the sequence: one round trip gives a process that many numbers; a restart leaves a gap.
 _BLOCK: Final = 100
-_TOGETHER: Final = 100
 
 
 class PostgresCertificates:
@@ -21,8 +22,7 @@ class PostgresCertificates:
         self._next = 0
         self._end = 0
         self._lock = asyncio.Lock()
-        self._waiting: list[tuple[str, dt.datetime, bytes, asyncio.Future[None]]] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._puts = Together(self._put)
 
     async def next_number(self) -> str:
         """Return a number never given before."""
@@ -35,30 +35,15 @@ class PostgresCertificates:
         return f"{self._prefix}-{number:012d}"
 
     async def put(self, number: str, searched_at: dt.datetime, certificate: bytes) -> None:
-        """Keep a certificate; returns once it is durable. Those that come while others are written go together."""
-        kept: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((number, searched_at, certificate, kept))
-        if self._writing is None or self._writing.done():
-            # A task of its own: a caller that leaves must not take the others' certificates with it.
-            self._writing = asyncio.create_task(self._write())
-        await kept
+        """Keep a certificate; returns once it is durable."""
+        await self._puts.add((number, searched_at, certificate))
 
-    async def _write(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting[:_TOGETHER], self._waiting[_TOGETHER:]
-            try:
-                await self._pool.execute(
-                    "INSERT INTO certificates SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::bytea[])",
-                    *(list(column) for column in list(zip(*batch, strict=True))[:3]),
-                )
-            except Exception as error:  # noqa: BLE001 - every caller is told
-                for *_, kept in batch:
-                    if not kept.done():
-                        kept.set_exception(error)
-            else:
-                for *_, kept in batch:
-                    if not kept.done():
-                        kept.set_result(None)
+    async def _put(self, certificates: Sequence[tuple[str, dt.datetime, bytes]]) -> Sequence[None]:
+        await self._pool.execute(
+            "INSERT INTO certificates SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::bytea[])",
+            *(list(column) for column in zip(*certificates, strict=True)),
+        )
+        return [None] * len(certificates)
 
     async def get(self, number: str) -> bytes | None:
         """Return the certificate exactly as it was signed."""

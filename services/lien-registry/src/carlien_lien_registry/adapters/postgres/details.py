@@ -15,18 +15,29 @@ class PostgresDetails:
         self._pool = pool
 
     async def due(self, limit: int, *, again: bool) -> Sequence[DueDetails]:
-        """Return details of committed registrations that are to be sent now, and keep other replicas off them for a while."""
+        """Return details of committed registrations that are to be sent now, and keep other replicas off them for a while.
+
+        What a batch brought for a registration that the chaincode refused belongs to nothing: it goes, once the read model has
+        the batch's block (while it is rebuilt, it hasn't).
+        """
         rows = await self._pool.fetch(
             """
-            -- Materialized: as a subquery it may be run once per row, each time with another hundred.
-            WITH due AS MATERIALIZED (
-                SELECT p.write_id, p.details_hash, v.registration_number FROM private_details p
+            WITH candidates AS MATERIALIZED (
+                SELECT p.write_id, p.details_hash, w.tx_id, w.block_number FROM private_details p
                 JOIN ledger_writes w ON w.write_id = p.write_id AND w.state = 'COMMITTED'
-                JOIN lien_versions v ON v.tx_id = w.tx_id AND v.record ->> 'details_hash' = p.details_hash AND NOT v.discharged
                 WHERE p.next_try_at <= now() AND (p.tries > 0) = $2 ORDER BY p.next_try_at LIMIT $1 FOR UPDATE OF p SKIP LOCKED
+            ), registrations AS MATERIALIZED (
+                SELECT tx_id, record ->> 'details_hash' AS details_hash, registration_number FROM lien_versions
+                WHERE tx_id IN (SELECT tx_id FROM candidates) AND NOT discharged
+            ), due AS MATERIALIZED (
+                SELECT * FROM candidates LEFT JOIN registrations USING (tx_id, details_hash)
+            ), refused AS (
+                DELETE FROM private_details d USING due, ledger_checkpoint c
+                WHERE d.write_id = due.write_id AND d.details_hash = due.details_hash
+                  AND due.registration_number IS NULL AND due.block_number <= c.block_number
             )
             UPDATE private_details d SET next_try_at = now() + interval '30 seconds'
-            FROM due WHERE d.write_id = due.write_id AND d.details_hash = due.details_hash
+            FROM due WHERE d.write_id = due.write_id AND d.details_hash = due.details_hash AND due.registration_number IS NOT NULL
             RETURNING d.write_id, d.details_hash, due.registration_number, d.details, d.tries""",
             limit,
             again,

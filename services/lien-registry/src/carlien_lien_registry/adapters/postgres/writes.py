@@ -9,6 +9,7 @@ import asyncpg
 
 from carlien_common.domain.errors import DomainError, ErrorKind
 from carlien_common.postgres import Pool
+from carlien_lien_registry.adapters.postgres.together import Together
 from carlien_lien_registry.service.ports import Endorsed, LedgerCall, Write, WriteRequest, WriteState
 
 _COLUMNS: Final = (
@@ -17,53 +18,88 @@ _COLUMNS: Final = (
 )
 
 
+# A row per write, and one per private detail of theirs: `write` counts the writes of the statement from 1.
+_BEGIN: Final = """
+    WITH given AS (
+        SELECT * FROM unnest(
+            $1::text[], $2::text[], $3::text[], $4::bytea[], $5::text[], $6::jsonb[], $7::boolean[], $8::text[], $9::bytea[],
+            $10::bytea[], $11::jsonb[]
+        ) WITH ORDINALITY given (
+            org, rpc, idempotency_key, fingerprint, function, arguments, as_registrar, tx_id, envelope, result, context, write
+        )
+    ), written AS (
+        INSERT INTO ledger_writes
+            (org, rpc, idempotency_key, fingerprint, function, arguments, as_registrar, state, attempt, tx_id, envelope, result, context)
+        SELECT org, rpc, idempotency_key, fingerprint, function, ARRAY(SELECT jsonb_array_elements_text(arguments)), as_registrar,
+            'PENDING', 1, tx_id, envelope, result, context
+        FROM given
+        ON CONFLICT (org, rpc, idempotency_key) DO UPDATE SET
+            state = 'PENDING', attempt = 1, tx_id = excluded.tx_id, envelope = excluded.envelope, error = NULL,
+            result = excluded.result, context = excluded.context, function = excluded.function,
+            arguments = excluded.arguments, as_registrar = excluded.as_registrar, updated_at = now()
+        WHERE ledger_writes.state = 'FAILED' AND ledger_writes.fingerprint = excluded.fingerprint
+        RETURNING write_id, org, rpc, idempotency_key
+    ), begun AS (
+        SELECT write, write_id FROM given JOIN written USING (org, rpc, idempotency_key)
+    ), private AS (
+        INSERT INTO private_details (write_id, details, details_hash)
+        SELECT write_id, details, encode(sha256(details), 'hex')
+        FROM unnest($12::bigint[], $13::bytea[]) private (write, details) JOIN begun USING (write)
+        ON CONFLICT DO NOTHING
+    )
+    SELECT write, write_id FROM begun"""
+
+
 class PostgresWrites:
     """WriteStore on PostgreSQL."""
 
     def __init__(self, pool: Pool) -> None:
         """Take the pool."""
         self._pool = pool
+        self._finds = Together(self._find)
+        self._begins = Together(self._begin)
 
     async def find(self, org: str, rpc: str, key: str) -> Write | None:
         """Return the write of that name, if any."""
-        query = f"SELECT {_COLUMNS} FROM ledger_writes WHERE org = $1 AND rpc = $2 AND idempotency_key = $3"  # noqa: S608 - constants
-        row = await self._pool.fetchrow(query, org, rpc, key)
-        return _write(row) if row else None
+        return await self._finds.add((org, rpc, key))
+
+    async def _find(self, names: Sequence[tuple[str, str, str]]) -> Sequence[Write | None]:
+        query = f"""
+            SELECT {_COLUMNS} FROM unnest($1::text[], $2::text[], $3::text[]) named (org, rpc, idempotency_key)
+            JOIN ledger_writes USING (org, rpc, idempotency_key)"""  # noqa: S608 - constants
+        rows = await self._pool.fetch(query, *(list(column) for column in zip(*names, strict=True)))
+        found = {(row["org"], row["rpc"], row["idempotency_key"]): _write(row) for row in rows}
+        return [found.get(name) for name in names]
 
     async def begin(self, request: WriteRequest, endorsed: Endorsed) -> Write:
         """Store it PENDING; a FAILED one of that name starts anew, a live one of another process is returned instead."""
-        call = request.call
-        # One statement is one round trip, and a transaction by itself.
-        write_id = await self._pool.fetchval(
-            """
-            WITH written AS (
-                INSERT INTO ledger_writes
-                    (org, rpc, idempotency_key, fingerprint, function, arguments, as_registrar, state, attempt, tx_id, envelope,
-                     result, context)
-                VALUES ($1, $2, $3, $4, $5, $6, $7, 'PENDING', 1, $8, $9, $10, $11)
-                ON CONFLICT (org, rpc, idempotency_key) DO UPDATE SET
-                    state = 'PENDING', attempt = 1, tx_id = excluded.tx_id, envelope = excluded.envelope, error = NULL,
-                    result = excluded.result, context = excluded.context, function = excluded.function,
-                    arguments = excluded.arguments, as_registrar = excluded.as_registrar, updated_at = now()
-                WHERE ledger_writes.state = 'FAILED' AND ledger_writes.fingerprint = excluded.fingerprint
-                RETURNING write_id
-            ), private AS (
-                INSERT INTO private_details (write_id, details, details_hash)
-                SELECT write_id, details, encode(sha256(details), 'hex') FROM written, unnest($12::bytea[]) details
-                ON CONFLICT DO NOTHING
-            )
-            SELECT write_id FROM written""",
-            *(request.org, request.rpc, request.key, request.fingerprint),
-            *(call.function, list(call.arguments), call.as_registrar, endorsed.tx_id, endorsed.envelope),
-            *(endorsed.result, request.context, list(request.details)),
-        )
+        write_id = await self._begins.add((request, endorsed))
+        name = (request.org, request.rpc, request.key)
         if write_id is not None:
-            named = (request.org, request.rpc, request.key)
-            return Write(write_id, *named, request.fingerprint, call, WriteState.PENDING, 1, endorsed, context=request.context)
-        found = await self.find(request.org, request.rpc, request.key)
+            return Write(write_id, *name, request.fingerprint, request.call, WriteState.PENDING, 1, endorsed, context=request.context)
+        found = await self.find(*name)
         if found is None:
             raise LookupError("a write can't vanish")
         return found
+
+    async def _begin(self, writes: Sequence[tuple[WriteRequest, Endorsed]]) -> Sequence[int | None]:
+        given = [
+            (
+                *(request.org, request.rpc, request.key, request.fingerprint, request.call.function),
+                *(json.dumps(request.call.arguments), request.call.as_registrar, endorsed.tx_id, endorsed.envelope),
+                *(endorsed.result, request.context),
+            )
+            for request, endorsed in writes
+        ]
+        private = [(write, details) for write, (request, _) in enumerate(writes, start=1) for details in request.details]
+        rows = await self._pool.fetch(
+            _BEGIN,
+            *(list(column) for column in zip(*given, strict=True)),
+            [write for write, _ in private],
+            [details for _, details in private],
+        )
+        begun = {row["write"]: row["write_id"] for row in rows}
+        return [begun.get(write) for write in range(1, len(writes) + 1)]
 
     async def replace(self, write: Write, endorsed: Endorsed) -> Write:
         """Give a PENDING write its next envelope, unless another process did."""

@@ -3,7 +3,7 @@
 # Usage: deploy/compose/build.sh [name …]. BASE_IMAGE as in deploy/images/build.sh; jars and Fabric's binaries are those that `make setup` cached.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-docker=${DOCKER:-docker}
+. deploy/images/engine.sh
 cache=${CARLIEN_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/carlien}
 digest() { cat "$@" | sha256sum | cut -c1-12; }
 base=${BASE_IMAGE:-}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the services' images: carlien-<service>:<version>. Usage: deploy/images/build.sh [service …]
 #   BASE_IMAGE=…   what to build on; without it python:3.11-slim-bookworm where a registry can be reached, else a base made here
-#   DOCKER=…       the client (default: docker, or /usr/bin/docker where docker has no builder of its own)
+#   DOCKER=…       the client (default: docker, or /usr/bin/docker where docker has no builder of its own: engine.sh)
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 public=python:3.11-slim-bookworm
@@ -10,10 +10,7 @@ revision=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
 services=("$@")
 [ $# -gt 0 ] || services=(telematics lien-registry pricing valuation)
 
-docker=${DOCKER:-docker}
-# A newer client without the buildx plugin can't use BuildKit; Debian's own can.
-if [ -z "${DOCKER:-}" ] && ! docker buildx version >/dev/null 2>&1 && [ -x /usr/bin/docker ]; then docker=/usr/bin/docker; fi
-"$docker" info >/dev/null 2>&1 || { echo "No Docker engine answers. Start one (Debian: apt-get install docker.io iptables; dockerd)." >&2; exit 1; }
+. deploy/images/engine.sh
 
 base=${BASE_IMAGE:-}
 if [ -z "$base" ]; then

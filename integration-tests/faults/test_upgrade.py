@@ -1,4 +1,4 @@
-"""From the previous release to this one while callers work: migrate, start the new beside the old, stop the old. Then back.
+"""From the previous release to this one while callers work: migrate, start the new beside the old, stop the old.
 
 The previous release is a commit of this repository; its code runs from an archive of it, against the same broker, ledger and a
 database that its own migrations made and its own work filled.

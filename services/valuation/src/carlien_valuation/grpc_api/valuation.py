@@ -26,7 +26,7 @@ from carlien_valuation.service.revalue import Position, Refused, Revaluation, Re
 from carlien_valuation.service.vehicle_files import VehicleFiles
 
 REVALUE_BATCH = 256
-"""Positions valued in one turn; others' appraisals wait no longer than that."""
+"""Positions of a stream gathered before they are valued."""
 
 
 class AppraisalStore(Protocol):

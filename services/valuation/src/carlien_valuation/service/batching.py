@@ -20,6 +20,9 @@ Answer = TypeVar("Answer")
 QUIET_TURNS = 8
 """Turns of the event loop without an arrival after which a batch is closed: a request takes several from the socket to the queue."""
 
+SLICE = 128
+"""Items of one large request computed at a stretch: several milliseconds that others wait for, and a call's own cost is spread widely."""
+
 
 class Batcher(Generic[Item, Result]):
     """Runs `compute` on at most `max_batch` items at a time; at most `max_waiting` wait, more are refused."""
@@ -39,21 +42,17 @@ class Batcher(Generic[Item, Result]):
         return await future
 
     async def call(self, items: Sequence[Item]) -> list[Result]:
-        """The items of one request, slice by slice, others' work between the slices."""
+        """The items of one large request, slice by slice, others' work between the slices."""
         return await self.turns(self._compute, items)
 
     async def turns(self, work: Callable[[Sequence[Other]], Sequence[Answer]], items: Sequence[Other]) -> list[Answer]:
         """Other work on many items, in the same slices."""
         answers: list[Answer] = []
-        for start in range(0, len(items), self._max_batch):
+        for start in range(0, len(items), SLICE):
             if start:
                 await asyncio.sleep(0)
-            answers.extend(work(items[start : start + self._max_batch]))
+            answers.extend(work(items[start : start + SLICE]))
         return answers
-
-    async def turn(self, work: Callable[[], Answer]) -> Answer:
-        """Other work of a few milliseconds."""
-        return work()
 
     async def run(self) -> None:
         """Work until cancelled."""

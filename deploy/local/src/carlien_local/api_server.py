@@ -98,7 +98,7 @@ class ApiServer:
         groups = ["/api/v1", *(f"/apis/{group['preferredVersion']['groupVersion']}" for group in self.get("/apis")["groups"])]
         for group in groups:
             for resource in self.get(group)["resources"]:
-                if resource["namespaced"] and "list" in resource["verbs"] and resource["kind"] not in ("Event", "PodMetrics"):
+                if resource["namespaced"] and "list" in resource["verbs"] and resource["kind"] != "Event":
                     listing = self.get(f"{group}/namespaces/{namespace}/{resource['name']}")
                     found |= {(resource["kind"], item["metadata"]["name"]) for item in listing["items"]}
         return found

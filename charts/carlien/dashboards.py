@@ -24,8 +24,10 @@ def _built(panel: Panel) -> timeseries.Panel | stat.Panel | bargauge.Panel:
     kind = kind.span(4 if small else 8).height(4 if small else 8)
     if panel.decimals is not None:
         kind = kind.decimals(panel.decimals)
-    if panel.colours:
-        steps = [Threshold(value, colour) for value, colour in panel.colours]
+    # Where nothing is said, Grafana paints every number from 80 on red.
+    colours = panel.colours or (() if panel.shape is Shape.OVER_TIME else ((None, "text"),))
+    if colours:
+        steps = [Threshold(value, colour) for value, colour in colours]
         kind = kind.thresholds(dashboard.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps))
     if panel.words:
         kind = kind.mappings([ValueMap({f"{value:g}": ValueMappingResult(text, colour) for value, text, colour in panel.words})])

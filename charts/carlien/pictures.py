@@ -152,7 +152,7 @@ def _colour(value: float, panel: dict[str, Any]) -> str:
     if words := _words(value, panel):
         return COLOURS[words["color"]]
     reached = [step["color"] for step in _steps(panel) if step["value"] is None or value >= step["value"]]
-    return COLOURS[reached[-1] if reached else "green"]
+    return COLOURS[reached[-1]]
 
 
 def _number(axes: Axes, panel: dict[str, Any], series: list[Series]) -> None:

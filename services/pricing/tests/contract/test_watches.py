@@ -229,6 +229,7 @@ async def test_what_is_refused(service: Service) -> None:
     assert (await attempt())[:2] == (grpc.StatusCode.FAILED_PRECONDITION, "QUOTE_NOT_ACCEPTED")
     assert (await attempt(quote_id="none"))[:2] == (grpc.StatusCode.NOT_FOUND, "QUOTE_NOT_FOUND")
     assert await attempt(outstanding=money(-1)) == (grpc.StatusCode.INVALID_ARGUMENT, "AMOUNT_NEGATIVE", {"outstanding"})
+    assert await attempt(outstanding=money(1e15)) == (grpc.StatusCode.INVALID_ARGUMENT, "AMOUNT_TOO_LARGE", {"outstanding"})
     assert await attempt(loan_id="", vin="x") == (grpc.StatusCode.INVALID_ARGUMENT, "FIELD_MISSING", {"loan_id", "vin"})
     await service.pricing.AcceptQuote(pb.AcceptQuoteRequest(quote_id=quote.quote_id, idempotency_key=str(uuid.uuid4())))
     assert (await attempt(vin=own_vin()))[1] == "VIN_MISMATCH"

@@ -26,6 +26,10 @@ _MAX_FEES = 20
 _MAX_FEATURES = 200
 _MAX_FEE_KIND = 40
 _MAX_MILEAGE_KM = 300_000
+_LAST_YEAR = 9990
+"""The last instalment must lie in the calendar."""
+_LEAST_UNITS_A_MONTH = 100
+"""Minor units of principal a month; of less, interest rounded to the minor unit isn't what was priced."""
 
 _LENDERS: dict[int, LenderType] = {
     quote_pb2.LENDER_TYPE_LICENSED: LenderType.LICENSED,
@@ -170,7 +174,7 @@ def _down_payment(request: pricing_service_pb2.QuoteRequest, amount: Money, purp
 
 
 def _check_terms(loan: LoanRequest) -> None:
-    """What LoanTerms refuses at any rate, refused before anybody is asked."""
+    """What no schedule can be made of, refused before anybody is asked."""
     LoanTerms(
         loan.amount,
         loan.term_months,
@@ -182,6 +186,13 @@ def _check_terms(loan: LoanRequest) -> None:
         loan.grace_months,
         loan.day_count,
     )
+    if loan.quote_date.year > _LAST_YEAR:
+        raise invalid("quote_date", "DATE_OUT_OF_RANGE", f"a contract's date lies before the end of {_LAST_YEAR}")
+    least = _LEAST_UNITS_A_MONTH * loan.minor_unit
+    if loan.amount < loan.term_months * least:
+        raise invalid(
+            "amount", "AMOUNT_TOO_SMALL", f"the amount must be at least {least} per month of the term: rounding would make the price"
+        )
 
 
 def _collateral(request: pricing_service_pb2.QuoteRequest) -> Collateral:
@@ -264,6 +275,8 @@ def watch_command(request: collateral_watch_service_pb2.WatchLoanRequest) -> Wat
         outstanding = money_from_proto(request.outstanding, "outstanding")
         if outstanding.amount < 0:
             raise invalid("outstanding", "AMOUNT_NEGATIVE", "what is outstanding must not be negative")
+        if outstanding.amount > MAX_PRINCIPAL:
+            raise invalid("outstanding", "AMOUNT_TOO_LARGE", f"what is outstanding must not exceed {MAX_PRINCIPAL:f}")
     fields.check()
     return WatchCommand(
         loan_id, vin, quote_id, outstanding.amount, outstanding.currency, key, request.SerializeToString(deterministic=True)

@@ -124,7 +124,7 @@ def simulate_losses(
     today = (keep * (1 + annual_rate / 12) ** -months.astype(np.float64)).astype(np.float32)[:, None]
     loss *= today
 
-    marginal = _conditional_marginals(cumulative_pd, z.level[:n], market_correlation, space.other)
+    marginal = _conditional_marginals(cumulative_pd, z.level[:n], market_correlation, space.other, space.marginal)
     expected = float(np.einsum("ij,ij->", loss, marginal, dtype=np.float64)) / paths
     quantile, beyond = _tail(loss, marginal, short, ((1 - rho) * owed * today)[:, 0], 0.99)
     return LossDistribution(expected, quantile, beyond, _shortfall_probability(path, exposure), paths, seed)
@@ -136,6 +136,7 @@ class _Workspace:
 
     loss: Array32
     other: Array32
+    marginal: Array32
 
 
 _local = threading.local()
@@ -145,23 +146,29 @@ def _workspace(months: int, paths: int) -> _Workspace:
     """This thread's arrays, for one simulation at a time."""
     held: dict[int, _Workspace] = _local.__dict__.setdefault("held", {})
     if paths not in held:
-        held[paths] = _Workspace(np.empty((MONTHS, paths), np.float32), np.empty((MONTHS, paths), np.float32))
+        held[paths] = _Workspace(*(np.empty((MONTHS, paths), np.float32) for _ in range(3)))
     space = held[paths]
-    return _Workspace(space.loss[:months], space.other[:months])
+    return _Workspace(space.loss[:months], space.other[:months], space.marginal[:months])
 
 
-def _conditional_marginals(cumulative_pd: Array, level: npt.NDArray[np.intp], correlation: float, out: Array32) -> Array32:
-    """Default probability of each month given the market: Phi((Phi^-1(PD_m) - sqrt(rho) M_m) / sqrt(1 - rho)), never falling in m."""
+def _conditional_marginals(
+    cumulative_pd: Array, level: npt.NDArray[np.intp], correlation: float, reached: Array32, marginal: Array32
+) -> Array32:
+    """Default probability of each month given the market: Phi((Phi^-1(PD_m) - sqrt(rho) M_m) / sqrt(1 - rho)), never falling in m.
+
+    Returns `marginal`; `reached` is left with the probability by each month.
+    """
     root, rest = math.sqrt(correlation), math.sqrt(1 - correlation)
     threshold = np.array([_NORMAL.inv_cdf(p) for p in np.clip(cumulative_pd, 1e-12, 1 - 1e-12).tolist()])
     table = normal_cdf((threshold[:, None] - root * _LEVEL_GRID) / rest).astype(np.float32)
-    np.take(table.ravel(), level, out=out, mode="clip")  # no index is out of range; the default mode would copy
+    np.take(table.ravel(), level, out=reached, mode="clip")  # no index is out of range; the default mode would copy
     # Row by row: numpy's accumulate over the first axis is ten times slower.
-    for month in range(1, len(out)):
-        np.maximum(out[month], out[month - 1], out=out[month])
-    for month in range(len(out) - 1, 0, -1):
-        out[month] -= out[month - 1]
-    return out
+    before = reached[0]
+    for now in reached[1:]:
+        before = np.maximum(now, before, out=now)
+    marginal[0] = reached[0]
+    np.subtract(reached[1:], reached[:-1], out=marginal[1:])
+    return marginal
 
 
 def _tail(loss: Array32, marginal: Array32, short: npt.NDArray[np.intp], least: Array32, level: float) -> tuple[float, float]:

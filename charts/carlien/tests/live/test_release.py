@@ -156,6 +156,6 @@ def test_the_namespace_refuses_what_is_not_restricted(server: ApiServer, namespa
         server.create(f"/api/v1/namespaces/{namespace}/pods", pod)
 
 
-def test_definitions_refuse_what_is_not_theirs(helm: Callable[..., str]) -> None:
+def test_definitions_refuse_what_is_not_theirs(nodes: Nodes, helm: Callable[..., str]) -> None:
     with pytest.raises(AssertionError, match=r"spec\.endpoints\[0\]\.interval"):
-        helm("install", "lender", str(CHART), *values("production"), "--set", "monitoring.serviceMonitor.interval=soon")
+        helm("install", "lender", str(CHART), *values("production"), "--set", "monitoring.serviceMonitor.interval=soon", *WAIT)

@@ -20,7 +20,7 @@ from carlien_local import fabric_identities
 from carlien_local.errors import StackError
 from carlien_local.layout import Layout
 from carlien_local.processes import ProcessSpec
-from carlien_local.starting import Starter, accepts, answers, gauges, http_get
+from carlien_local.starting import Starter, answers, gauges, http_get
 
 CHANNEL = "carlien"
 # Not a line per call, nor one for each reader of blocks that has gone; and collect garbage less often than Go's 100 would: five
@@ -262,9 +262,10 @@ def _start_peer(starter: Starter, org: Org) -> bool:
         argv=(str(tool(layout, "peer")), "node", "start"),
         env=env,
         ports=(layout.port(name), layout.port(f"{name}-chaincode"), operations),
-        probe=f"{operations}/healthz",
+        # Healthy comes before it listens.
+        probe=f"{operations}/healthz {layout.port(name)}",
     )
-    return starter.ensure(spec, lambda: answers(spec) and accepts(layout.port(name)))
+    return starter.ensure(spec, lambda: answers(spec))
 
 
 def join_peer(starter: Starter, org: Org) -> None:

@@ -32,7 +32,7 @@ class ProcessSpec:
 
     `env` is all the process sees besides INHERITED: a variable left over from another stack can't leak in. `version`
     changes when the part must be restarted although its command is the same (another binary, other source files).
-    `probe` is how to ask whether it's ready: `PORT` for "accepts connections", `PORT/path` for "GET answers 200".
+    `probe` is how to ask whether it's ready: `PORT` for "accepts connections", `PORT/path` for "GET answers 200", several with spaces.
     `gauge` is `PORT/path METRIC` of a Prometheus gauge that is 0 while the part can't do its work. The supervisor restarts a
     part that tells 0 for `hanging_s`.
     """

@@ -126,10 +126,12 @@ class Starter:
 
 
 def answers(spec: ProcessSpec) -> bool:
-    """Asks a part's probe; True where it has none."""
-    port, slash, path = spec.probe.partition("/")
-    if not port:
-        return True
+    """Asks a part's probes; True where it has none."""
+    return all(_answers(probe) for probe in spec.probe.split())
+
+
+def _answers(probe: str) -> bool:
+    port, slash, path = probe.partition("/")
     return http_get(int(port), slash + path) is not None if slash else accepts(int(port))
 
 

@@ -56,8 +56,8 @@ def producer_options(settings: ServiceSettings, client_id: str, *, delivery_time
         "partitioner": "murmur2_random",
         "linger.ms": linger_ms,
         "message.timeout.ms": int(delivery_timeout_s * 1000),
-        # Errors only; error_cb tells the rest.
-        "log_level": 3,
+        # Critical ones only; error_cb tells the rest.
+        "log_level": 2,
     }
     if settings.kafka_security_protocol.endswith("SSL"):
         files = {

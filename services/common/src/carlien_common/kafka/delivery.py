@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -42,7 +43,14 @@ class DeliveryLoop:
         self._all_reported = asyncio.Event()
         self._all_reported.set()
         self._client = Client({**options, "error_cb": self._error}, logger=logging.getLogger("librdkafka"))
-        self._timer = self._loop.call_later(IDLE_EVERY_S, self._fetch_reports)
+        self._told: set[str] = set()
+        """Errors that were logged since a record was delivered: an outage is told once, not twice a second."""
+        # Of its own: what it logs belongs to no caller's trace.
+        self._context = contextvars.Context()
+        self._timer = self._fetch_later(IDLE_EVERY_S)
+
+    def _fetch_later(self, seconds: float) -> asyncio.TimerHandle:
+        return self._loop.call_later(seconds, self._fetch_reports, context=self._context)
 
     @property
     def in_flight(self) -> int:
@@ -62,7 +70,7 @@ class DeliveryLoop:
         if self._all_reported.is_set():
             self._all_reported.clear()
             self._timer.cancel()
-            self._timer = self._loop.call_later(REPORTS_EVERY_S, self._fetch_reports)
+            self._timer = self._fetch_later(REPORTS_EVERY_S)
 
     async def close(self, timeout_s: float) -> None:
         """Waits for the fate of what was handed over, fails what is left then (the broker may still have got it), and lets go."""
@@ -84,6 +92,8 @@ class DeliveryLoop:
 
     def _reported(self, report: Report, error: KafkaError | None, message: Message | None = None) -> None:
         self._in_flight -= 1
+        if error is None and self._told:
+            self._told.clear()
         report(error, message)
 
     def _fetch_reports(self) -> None:
@@ -94,10 +104,12 @@ class DeliveryLoop:
         finally:
             if not self._in_flight:
                 self._all_reported.set()
-            self._timer = self._loop.call_later(REPORTS_EVERY_S if self._in_flight else IDLE_EVERY_S, self._fetch_reports)
+            self._timer = self._fetch_later(REPORTS_EVERY_S if self._in_flight else IDLE_EVERY_S)
 
     def _error(self, error: KafkaError) -> None:
         """Called from `poll`. Of a broker that is away it only tells: the client tries again by itself."""
-        log.warning("producer_error", error=error.name(), fatal=error.fatal())
+        if error.name() not in self._told:
+            self._told.add(error.name())
+            log.warning("producer_error", error=error.name(), reason=error.str(), fatal=error.fatal())
         if error.fatal():
             self._on_fatal(error)

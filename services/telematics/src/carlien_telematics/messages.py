@@ -85,6 +85,8 @@ def profile_to_proto(vin: str, start: datetime, end: datetime, profile: Profile)
         gps_distance_km=profile.odometer.gps_km,
         odometer_plausible=profile.odometer.plausible,
         speed_transitions=[share for row in seen.speed_transitions for share in row],
+        engine_hours=seen.engine_hours,
+        harsh_brakes_per_100_km=seen.harsh_brakes_per_100_km,
     )
     message.trust.CopyFrom(
         profile_pb2.TelemetryTrust(

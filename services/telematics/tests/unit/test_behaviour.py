@@ -113,3 +113,21 @@ def test_a_gap_ends_a_trip() -> None:
     times = [0, 30, 60, 90, 3600, 3630, 3660, 3690]
     samples = [Sample(start + timedelta(seconds=at), 31 + at / 1e5, 121.0, 40.0, 100 + at / 60, True) for at in times]
     assert [(trip.start - start).total_seconds() for trip in trips(samples)] == [0, 3600]
+
+
+def test_engine_hours_count_what_reports_show() -> None:
+    at = (0, 10, 20, 1200, 1210, 1220)  # a gap of twenty minutes shows nothing
+    on = (True, True, True, True, False, False)
+    samples = [Sample(MONDAY + timedelta(minutes=minute), ignition=state) for minute, state in zip(at, on, strict=True)]
+    assert behaviour(samples, ()).engine_hours == round(30 / 60, 2)
+
+
+@pytest.mark.parametrize(("every_s", "expected"), [(1, 2), (10, None)])
+def test_harsh_brakes_are_told_where_reports_are_close(every_s: int, expected: int | None) -> None:
+    """Two stops, one of them over two reports: 60 km/h to 46, to 32, to 20; and an ordinary one."""
+    speeds = [*[60.0] * 60, 46.0, 32.0, 20.0, *[60.0] * 60, 40.0, *[60.0] * 60, 52.0, 44.0, 36.0]
+    samples = [Sample(MONDAY + timedelta(seconds=n * every_s), 31 + n / 1e4, 121.0, speed, ignition=True) for n, speed in enumerate(speeds)]
+    drives = trips(samples)
+    found = behaviour(samples, drives).harsh_brakes_per_100_km
+    way = sum(trip.distance_km for trip in drives)
+    assert found == (None if expected is None else pytest.approx(expected / way * 100, abs=0.01))

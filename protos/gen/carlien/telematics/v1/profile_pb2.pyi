@@ -86,6 +86,8 @@ class BehaviourProfile(_message.Message):
     TRUST_FIELD_NUMBER: _builtins.int
     VERIFIED_ODOMETER_FIELD_NUMBER: _builtins.int
     BATTERY_HEALTH_FIELD_NUMBER: _builtins.int
+    ENGINE_HOURS_FIELD_NUMBER: _builtins.int
+    HARSH_BRAKES_PER_100_KM_FIELD_NUMBER: _builtins.int
     vin: _builtins.str
     """The car."""
     usage_nature: Global___UsageNature.ValueType
@@ -120,6 +122,10 @@ class BehaviourProfile(_message.Message):
     """Distance by positions in km."""
     odometer_plausible: _builtins.bool
     """True where the odometer never fell and agrees with the positions."""
+    engine_hours: _builtins.float
+    """Hours with the ignition on, as far as reports at most a quarter of an hour apart show it."""
+    harsh_brakes_per_100_km: _builtins.float
+    """Brakings of 3.5 m/s² or more per 100 km; unset where most of the driving was reported less often than every two seconds."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Start of the period, device time."""
@@ -175,12 +181,16 @@ class BehaviourProfile(_message.Message):
         trust: Global___TelemetryTrust | None = ...,
         verified_odometer: Global___VerifiedOdometer | None = ...,
         battery_health: Global___BatteryHealth | None = ...,
+        engine_hours: _builtins.float = ...,
+        harsh_brakes_per_100_km: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["battery_health", b"battery_health", "end_time", b"end_time", "start_time", b"start_time", "trust", b"trust", "verified_odometer", b"verified_odometer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_harsh_brakes_per_100_km", b"_harsh_brakes_per_100_km", "battery_health", b"battery_health", "end_time", b"end_time", "harsh_brakes_per_100_km", b"harsh_brakes_per_100_km", "start_time", b"start_time", "trust", b"trust", "verified_odometer", b"verified_odometer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_days", b"active_days", "battery_health", b"battery_health", "coverage", b"coverage", "days", b"days", "distinct_destinations_share", b"distinct_destinations_share", "end_time", b"end_time", "gps_distance_km", b"gps_distance_km", "km_per_day", b"km_per_day", "main_overnight_share", b"main_overnight_share", "max_speed_kmh", b"max_speed_kmh", "night_share", b"night_share", "odometer_distance_km", b"odometer_distance_km", "odometer_plausible", b"odometer_plausible", "overnight_places", b"overnight_places", "reasons", b"reasons", "risk_score", b"risk_score", "speed_transitions", b"speed_transitions", "start_time", b"start_time", "trips_per_active_day", b"trips_per_active_day", "trust", b"trust", "usage_nature", b"usage_nature", "validation", b"validation", "verified_odometer", b"verified_odometer", "vin", b"vin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_harsh_brakes_per_100_km", b"_harsh_brakes_per_100_km", "active_days", b"active_days", "battery_health", b"battery_health", "coverage", b"coverage", "days", b"days", "distinct_destinations_share", b"distinct_destinations_share", "end_time", b"end_time", "engine_hours", b"engine_hours", "gps_distance_km", b"gps_distance_km", "harsh_brakes_per_100_km", b"harsh_brakes_per_100_km", "km_per_day", b"km_per_day", "main_overnight_share", b"main_overnight_share", "max_speed_kmh", b"max_speed_kmh", "night_share", b"night_share", "odometer_distance_km", b"odometer_distance_km", "odometer_plausible", b"odometer_plausible", "overnight_places", b"overnight_places", "reasons", b"reasons", "risk_score", b"risk_score", "speed_transitions", b"speed_transitions", "start_time", b"start_time", "trips_per_active_day", b"trips_per_active_day", "trust", b"trust", "usage_nature", b"usage_nature", "validation", b"validation", "verified_odometer", b"verified_odometer", "vin", b"vin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__harsh_brakes_per_100_km: _TypeAlias = _typing.Literal["harsh_brakes_per_100_km"]  # noqa: Y015
+    _WhichOneofArgType__harsh_brakes_per_100_km: _TypeAlias = _typing.Literal["_harsh_brakes_per_100_km", b"_harsh_brakes_per_100_km"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__harsh_brakes_per_100_km) -> _WhichOneofReturnType__harsh_brakes_per_100_km | None: ...
 
 Global___BehaviourProfile: _TypeAlias = BehaviourProfile  # noqa: Y015
 

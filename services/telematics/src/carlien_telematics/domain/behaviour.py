@@ -15,7 +15,7 @@ from carlien_telematics.domain.alerts.signals import AlertKind
 from carlien_telematics.domain.battery import BatteryHealth, battery_health, charge_segments
 from carlien_telematics.domain.geofences import Geofence
 from carlien_telematics.domain.odometer import VerifiedOdometer, verified_odometer
-from carlien_telematics.domain.trips import OdometerTruth, Sample, Trip, distance_km, odometer_truth, trips
+from carlien_telematics.domain.trips import GAP, OdometerTruth, Sample, Trip, distance_km, odometer_truth, trips
 from carlien_telematics.domain.trust import TelemetryTrust, coverage, trust
 
 VALIDATION = "features and usage nature: simulator with known truth only; no relation to losses was or can be tested"
@@ -27,6 +27,10 @@ _CHINA = timedelta(hours=8)
 _NIGHT = frozenset((22, 23, 0, 1, 2, 3, 4))
 _CELL_KM = 0.6
 """Two stops nearer than this are the same place."""
+_CLOSE = timedelta(seconds=2)
+"""Reports further apart don't show a braking."""
+_HARSH_KMH_PER_S = 12.6
+"""3.5 m/s²: what fleets commonly call harsh, more than an ordinary stop takes. A convention, no standard's figure."""
 _SPEED_BANDS = (20.0, 50.0, 80.0, 120.0)
 
 
@@ -60,6 +64,10 @@ class Behaviour:
     main_overnight: tuple[float, float] | None
     speed_transitions: tuple[tuple[float, ...], ...]
     coverage: float
+    engine_hours: float = 0.0
+    """Time with the ignition on, as far as reports at most GAP apart show it."""
+    harsh_brakes_per_100_km: float | None = None
+    """None where most of the driving was reported too seldom to show one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +122,8 @@ def behaviour(samples: Sequence[Sample], drives: Sequence[Trip]) -> Behaviour:
         main_overnight=main[0] if main else None,
         speed_transitions=_transitions(samples),
         coverage=round(coverage(samples), 3),
+        engine_hours=_engine_hours(samples),
+        harsh_brakes_per_100_km=_harsh_brakes(samples, way),
     )
 
 
@@ -189,6 +199,34 @@ def _cluster(places: Sequence[tuple[float, float]]) -> dict[int, tuple[float, fl
             centres.append(spot)
         found[number] = centre
     return found
+
+
+def _engine_hours(samples: Sequence[Sample]) -> float:
+    running = sum(
+        (after.at - before.at for before, after in pairwise(samples) if before.ignition and after.at - before.at <= GAP), timedelta()
+    )
+    return round(running / timedelta(hours=1), 2)
+
+
+def _harsh_brakes(samples: Sequence[Sample], way_km: float) -> float | None:
+    """Brakings per 100 km; one that lasts over several reports is one."""
+    driven, seen, brakes, braking = timedelta(), timedelta(), 0, False
+    for before, after in pairwise(samples):
+        gap = after.at - before.at
+        if not before.moving or before.speed_kmh is None or after.speed_kmh is None or not timedelta() < gap <= GAP:
+            braking = False
+            continue
+        driven += gap
+        if gap > _CLOSE:
+            braking = False
+            continue
+        seen += gap
+        harsh = before.speed_kmh - after.speed_kmh >= _HARSH_KMH_PER_S * gap.total_seconds()
+        brakes += harsh and not braking
+        braking = harsh
+    if way_km <= 0 or seen * 2 < driven:
+        return None
+    return round(brakes / way_km * 100, 2)
 
 
 def _transitions(samples: Sequence[Sample]) -> tuple[tuple[float, ...], ...]:

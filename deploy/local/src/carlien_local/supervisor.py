@@ -130,9 +130,7 @@ class Supervisor:
             watch.well = now
         elif now - watch.well > spec.hanging_s and not self._processes.hold(name).exists():
             say(f"{name} (pid {watch.pid}) runs, but {metric} has been 0 for {now - watch.well:.0f} s: ending it")
-            os.kill(watch.pid, signal.SIGUSR1)
-            time.sleep(LAST_WORDS_S)
-            end(watch.pid, signal.SIGKILL, LAST_WORDS_S)
+            end(watch.pid, signal.SIGUSR1, LAST_WORDS_S)
         return True
 
     def _ended(self, name: str, watch: Watch, now: float) -> None:

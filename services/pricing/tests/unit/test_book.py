@@ -13,9 +13,10 @@ from carlien_pricing.adapters.book_file import COLUMNS, read_book
 from carlien_pricing.adapters.policies import load_bundle
 from carlien_pricing.cli import main
 from carlien_pricing.domain.book import STRESSES, Scenario, reprice, tightest_caps
-from carlien_pricing.domain.collateral import Recovery, loss_given_default, value_path
+from carlien_pricing.domain.collateral import Recovery, ValuePath, loss_given_default, value_path
 from carlien_pricing.domain.credit import cumulative_pd, expected_credit_loss, marginal_pd
 from carlien_pricing.domain.policy import Energy, ProductType
+from carlien_pricing.domain.products import EconomicsRow
 from carlien_pricing.domain.raroc import Deal, Economics, LoanShape, RiskInputs, exposure_profile
 from carlien_pricing.domain.schedule import RepaymentMethod
 
@@ -35,10 +36,8 @@ def book_file(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_book_agrees_with_a_single_loan(book_file: Path) -> None:
-    """Flat seasoning, one loan: the array formulas are the quote's."""
-    economics = replace(BUNDLE.economics_on(date(2026, 3, 2)), seasoning=(1.0,), opex_upfront_share=0.0)
-    found = reprice(read_book(book_file), economics, BUNDLE, Scenario("base"))
+def single_loan(economics: EconomicsRow) -> tuple[Recovery, ValuePath]:
+    """What the book's 24-month loan on a petrol car stands on."""
     pack, path = BUNDLE.packs[ProductType.OWNER], economics.value_paths[Energy.ICE]
     recovery = Recovery(
         economics.recovery_lag_months,
@@ -48,10 +47,18 @@ def test_the_book_agrees_with_a_single_loan(book_file: Path) -> None:
         economics.unsecured_recovery,
     )
     decline = path.annual_decline + economics.unforecast_decline_margin
+    return recovery, value_path(100_000, 85_000, decline, path.market_volatility, path.own_volatility, 24 + recovery.lag_months)
+
+
+def test_the_book_agrees_with_a_single_loan(book_file: Path) -> None:
+    """Flat seasoning, one loan: the array formulas are the quote's."""
+    economics = replace(BUNDLE.economics_on(date(2026, 3, 2)), seasoning=(1.0,), opex_upfront_share=0.0)
+    found = reprice(read_book(book_file), economics, BUNDLE, Scenario("base"))
+    recovery, car = single_loan(economics)
     risk = RiskInputs(
         0.02,
         cumulative_pd(0.02, (1.0,), 24),
-        value_path(100_000, 85_000, decline, path.market_volatility, path.own_volatility, 24 + recovery.lag_months),
+        car,
         recovery,
     )
     shape = LoanShape(60_000.0, 24, RepaymentMethod.EQUAL_PAYMENT, 0.0, 0, 0.0, 0.0)
@@ -123,16 +130,7 @@ def test_the_stage_decides_what_is_booked(book_file: Path) -> None:
     assert found.allowance[:2].tolist() == [found.ecl_12m[0], found.ecl_lifetime[1]]
     assert found.ecl_lifetime[2] < found.allowance[2] < book.outstanding[2]
 
-    pack, path = BUNDLE.packs[ProductType.OWNER], economics.value_paths[Energy.ICE]
-    recovery = Recovery(
-        economics.recovery_lag_months,
-        economics.liquidation_cost,
-        economics.forced_sale_ratio,
-        pack.recoverability[0],
-        economics.unsecured_recovery,
-    )
-    decline = path.annual_decline + economics.unforecast_decline_margin
-    car = value_path(100_000, 85_000, decline, path.market_volatility, path.own_volatility, 24 + recovery.lag_months)
+    recovery, car = single_loan(economics)
     exposure = exposure_profile(LoanShape(60_000.0, 24, RepaymentMethod.EQUAL_PAYMENT, 0.0, 0, 0.0, 0.0), 0.08)
     lgd = loss_given_default(car, recovery, exposure, 0.08) / exposure
     single = expected_credit_loss(marginal_pd(cumulative_pd(0.02, (1.0,), 24)), lgd, exposure, 0.08 / 12, stage=1)
